@@ -1,0 +1,1 @@
+"""Ground floor: frozen nouns everyone shares; imports nothing else of trillama."""

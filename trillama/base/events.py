@@ -1,0 +1,112 @@
+"""What happens to a job, as small frozen values passed from floor to floor.
+
+Two vocabularies. The step loop speaks in tokens (``Admitted``, ``Sampled``, ``Ended``); the
+runner turns those into text for the Desk (``Text``, ``Done``). Exactly one ``Done`` or one raised
+error ends every accepted job.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from .errors import TrillamaError
+
+
+class StopReason(enum.StrEnum):
+    """Why an answer ended, in Ollama's words where it has one."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The job got a sequence; prefill begins.
+
+    Attributes:
+        cached: prompt tokens taken from the prefix cache, never computed again.
+        at: monotonic nanoseconds.
+    """
+
+    job_id: str
+    cached: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One generated token; end-of-generation tokens are reported by ``Ended`` alone.
+
+    Attributes:
+        at: monotonic nanoseconds of the sampling.
+    """
+
+    job_id: str
+    token: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The job has left the batch; nothing follows.
+
+    Attributes:
+        error: set if and only if ``reason`` is ERROR.
+        shifted: tokens the context shift dropped from the middle of the sequence.
+        at: monotonic nanoseconds.
+    """
+
+    job_id: str
+    reason: StopReason
+    at: int
+    error: TrillamaError | None = None
+    shifted: int = 0
+
+
+StepEvent: TypeAlias = Admitted | Sampled | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts and durations of one answer; durations in nanoseconds.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt, cached ones included.
+        cached_tokens: those taken from the prefix cache.
+        output_tokens: tokens generated, the ending one included if it was sampled.
+        queue_ns: from submission to admission.
+        prompt_ns: from admission to the first token.
+        output_ns: from the first token to the end.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    queue_ns: int = 0
+    prompt_ns: int = 0
+    output_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that is safe to show: whole characters, and no part of a stop string."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer is complete."""
+
+    reason: StopReason
+    usage: Usage
+    shifted: int = 0
+
+
+AnswerEvent: TypeAlias = Text | Done

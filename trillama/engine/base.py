@@ -1,0 +1,334 @@
+"""The contract between trillama and whatever computes logits.
+
+``Backend`` loads a ``Model``; a model opens ``Context`` objects. ``engine/llama.py`` is the real
+one, ``engine/fake.py`` the scripted one; ``batching`` and ``runner_pool`` know only this file.
+
+Threads: ``Backend.load`` and ``Model.open_context`` are long calls for a worker thread. Every
+method of a Context belongs to ONE thread, its engine thread, except ``interrupt``. A Vocabulary may
+be used from any number of threads at once.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from trillama.base.options import Options
+
+ProgressHook = Callable[[float], bool]
+"""Called with the loaded fraction 0..1 from the loading thread; False cancels the load."""
+
+
+class DecodeStatus(enum.IntEnum):
+    """Return codes of llama_decode and what they leave behind (llama.cpp include/llama.h)."""
+
+    OK = 0
+    NO_ROOM = 1
+    """No cells for some part; the memory is as it was before the call."""
+    INTERRUPTED = 2
+    """Parts already computed stay; ask ``seq_pos_max``."""
+    INVALID = -1
+    """The batch breaks a rule; nothing was changed."""
+    ALLOC_FAILED = -2
+    COMPUTE_FAILED = -3
+
+
+class MemoryKind(enum.StrEnum):
+    """How a model remembers, asked of the library, never guessed from names."""
+
+    ATTENTION = "attention"
+    SLIDING = "sliding"
+    RECURRENT = "recurrent"
+    HYBRID = "hybrid"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What the library says of a loaded model.
+
+    Attributes:
+        train_context: positions the model was trained for.
+        size: bytes of weights.
+        parameters: number of weights.
+        memory: kind of memory a context of it has.
+        chat_template: the GGUF's default Jinja text, "" if it has none.
+    """
+
+    architecture: str
+    description: str
+    train_context: int
+    embedding_length: int
+    layers: int
+    size: int
+    parameters: int
+    memory: MemoryKind
+    chat_template: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadParams:
+    """How to load weights. ``gpu_layers`` -1 means all; ``use_mmap`` None means the default."""
+
+    gpu_layers: int = -1
+    main_gpu: int | None = None
+    use_mmap: bool | None = None
+    use_mlock: bool = False
+    check_tensors: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextParams:
+    """How to open a context.
+
+    Attributes:
+        cells: KV cells wanted; the library may round up, ``Context.limits`` tells.
+        sequences: sequence ids wanted, live and cached ones together (<= 256).
+        batch: tokens of one decode call at most.
+        micro_batch: tokens of one graph execution at most.
+        outputs: rows of logits of one decode call at most.
+        threads: CPU threads for the computation; 0 means one per physical core.
+        cache_type_k, cache_type_v: element types of the KV cache ("f16", "q8_0", "q4_0", ...).
+        flash_attention: None lets the library decide.
+        unified: one pool of cells for all sequences.
+    """
+
+    cells: int
+    sequences: int = 64
+    batch: int = 2048
+    micro_batch: int = 512
+    outputs: int = 64
+    threads: int = 0
+    cache_type_k: str = "f16"
+    cache_type_v: str = "f16"
+    flash_attention: bool | None = None
+    unified: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextLimits:
+    """What the context really has, read back from the library."""
+
+    cells: int
+    sequences: int
+    batch: int
+    micro_batch: int
+    outputs: int
+    can_shift: bool
+
+
+class Batch:
+    """Rows for one decode call in arrays that are made once and refilled each step.
+
+    Attributes:
+        tokens, positions, sequences: int32, shape (capacity,).
+        wants_logits: int8, shape (capacity,); 1 where a row of logits is wanted.
+        size: rows in use.
+
+    An engine may subclass or wrap it to hang its own pointers on the same memory: the arrays are
+    never replaced, only refilled.
+    """
+
+    __slots__ = ("positions", "sequences", "size", "tokens", "wants_logits")
+
+    def __init__(self, capacity: int) -> None:
+        self.tokens: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.positions: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.sequences: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
+        self.wants_logits: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
+        self.size = 0
+
+    @property
+    def capacity(self) -> int:
+        """Rows the arrays hold."""
+        return len(self.tokens)
+
+    @property
+    def outputs(self) -> int:
+        """Rows that want logits."""
+        return int(self.wants_logits[: self.size].sum())
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.size = 0
+
+    def add_run(self, sequence: int, start: int, tokens: npt.NDArray[np.int32]) -> None:
+        """Append ``tokens`` of one sequence at positions ``start``.., without logits."""
+        begin, end = self.size, self.size + len(tokens)
+        self.tokens[begin:end] = tokens
+        self.positions[begin:end] = np.arange(start, start + len(tokens), dtype=np.int32)
+        self.sequences[begin:end] = sequence
+        self.wants_logits[begin:end] = 0
+        self.size = end
+
+    def add_heads(self, tokens: list[int], positions: list[int], sequences: list[int]) -> None:
+        """Append one row with logits for each of several sequences."""
+        begin, end = self.size, self.size + len(tokens)
+        self.tokens[begin:end] = tokens
+        self.positions[begin:end] = positions
+        self.sequences[begin:end] = sequences
+        self.wants_logits[begin:end] = 1
+        self.size = end
+
+    def want_last(self) -> None:
+        """Ask for logits of the row added last."""
+        self.wants_logits[self.size - 1] = 1
+
+
+class Chain(Protocol):
+    """A sampler for options the numpy tiers do not cover (llama.cpp's own sampler chain).
+
+    One thread at a time per chain; ``pick`` is a long call that releases the GIL.
+    """
+
+    def pick(self, row: npt.NDArray[np.float32]) -> int:
+        """Choose a token from one row of logits, shape (n_vocab,), and remember it."""
+        ...
+
+    def close(self) -> None:
+        """Free what the chain holds; it cannot be used afterwards."""
+        ...
+
+
+class Vocabulary(Protocol):
+    """Text to tokens and back; thread-safe.
+
+    Attributes:
+        size: number of token ids.
+        is_eog: bool, shape (size,); True for tokens that end a generation.
+        pieces: bytes of every token as shown in an answer (control tokens are empty).
+        bos, eos: ids or -1.
+        add_bos: whether ``tokenize(add_special=True)`` puts BOS in front.
+    """
+
+    size: int
+    is_eog: npt.NDArray[np.bool_]
+    pieces: list[bytes]
+    bos: int
+    eos: int
+    add_bos: bool
+
+    def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> npt.NDArray[np.int32]:
+        """Tokens of ``text``, int32, shape (n,). Needs a thread with a big stack."""
+        ...
+
+    def text_of(self, token: int) -> bytes:
+        """Bytes of one token with control tokens spelled out; b"" for an id out of range."""
+        ...
+
+
+class Context(Protocol):
+    """One llama.cpp context: a KV pool and the means to advance sequences in it."""
+
+    limits: ContextLimits
+    vocabulary: Vocabulary
+
+    def new_batch(self) -> Batch:
+        """A batch of ``limits.batch`` rows whose memory ``decode`` reads directly."""
+        ...
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute all rows. May return before a GPU is done; ``logits`` waits.
+
+        Raises:
+            EngineError: the batch breaks an invariant that would abort the process.
+        """
+        ...
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """View of the last decode's rows, shape (outputs, n_vocab), in batch order.
+
+        Valid until the next ``decode``; writable, for penalties in place.
+        """
+        ...
+
+    def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Make ``target`` share the cells of ``source`` at positions [start, end)."""
+        ...
+
+    def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
+        """Drop positions [start, end) (end -1: to the last); False if the memory cannot."""
+        ...
+
+    def seq_shift(self, sequence: int, start: int, end: int, delta: int) -> None:
+        """Move positions [start, end) by ``delta``; only where ``limits.can_shift``."""
+        ...
+
+    def seq_pos_max(self, sequence: int) -> int:
+        """Last position held, -1 when empty."""
+        ...
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        ...
+
+    def new_chain(self, options: Options, history: npt.NDArray[np.int32]) -> Chain:
+        """A sampler chain for ``options`` that has seen ``history`` (newest last)."""
+        ...
+
+    def interrupt(self) -> None:
+        """Make the running CPU decode return INTERRUPTED soon. Any thread; a no-op on GPUs."""
+        ...
+
+    def close(self) -> None:
+        """Free the context. The model stays."""
+        ...
+
+
+class Model(Protocol):
+    """Loaded weights; contexts are opened on it and must be closed before it."""
+
+    facts: ModelFacts
+    vocabulary: Vocabulary
+
+    def open_context(self, params: ContextParams) -> Context:
+        """Allocate a context.
+
+        Raises:
+            ModelLoadError: the library refused (memory, unsupported combination).
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the weights; closes contexts still open first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device the library can compute on; memory in bytes."""
+
+    name: str
+    description: str
+    kind: str
+    free: int
+    total: int
+
+
+class Backend(Protocol):
+    """A way to load models."""
+
+    def load(
+        self, path: str, params: LoadParams, progress: ProgressHook | None = None
+    ) -> Model:
+        """Load weights from a GGUF file that was validated before.
+
+        Raises:
+            ModelLoadError: the file is missing, unsupported or too large.
+        """
+        ...
+
+    def devices(self) -> list[Device]:
+        """Devices in the library's order, CPU included."""
+        ...
+
+    def version(self) -> str:
+        """Name and build of the library."""
+        ...
