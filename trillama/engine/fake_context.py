@@ -1,0 +1,329 @@
+"""The context of the fake engine: decodes by script over modelled cells.
+
+Opened by ``engine/fake.py``. It refuses what llama.cpp would abort on, returns the codes llama.cpp
+returns, and lets a test block, fail and count through ``Hooks`` and ``Counters``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from trillama.base.errors import EngineError
+from trillama.base.options import Options
+
+from .base import Batch, ContextLimits, ContextParams, DecodeStatus, LoadParams
+from .fake_cells import CellPool
+from .fake_scripts import Script, echo_canary
+from .fake_vocab import CHATML, SIZE, FakeVocabulary
+
+PEAK = 30.0
+"""Logit of the scripted token; all others lie in [0, 1)."""
+
+_NOISE = np.random.default_rng(0).random((64, SIZE), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A scripted trouble: ``status`` after the first ``rows`` rows were computed and kept."""
+
+    status: DecodeStatus
+    rows: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Hooks:
+    """What a test may do to a backend; shared by all its models, changeable at any time.
+
+    Attributes:
+        on_load: called in the loading thread with path and parameters; may block or raise.
+        on_open: called when a context is opened; may block or raise.
+        on_decode: called at the start of every decode; may record, block or raise.
+        fail: what becomes of the n-th decode of a context, counted from 0.
+        progress: the fractions reported while loading.
+    """
+
+    on_load: Callable[[str, LoadParams], None] | None = None
+    on_open: Callable[[ContextParams], None] | None = None
+    on_decode: Callable[[Batch], None] | None = None
+    fail: dict[int, DecodeStatus | Failure | Exception] = field(default_factory=dict)
+    progress: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a context was asked to do.
+
+    Attributes:
+        decodes: calls of decode, failed ones included.
+        tokens_decoded: rows computed.
+        max_rows, max_outputs: largest decode.
+        no_room: decodes that found no room.
+        incoherent: rows of logits computed from cells that were made in another context than they
+            are seen in: 0 unless the context was shifted.
+    """
+
+    decodes: int = 0
+    tokens_decoded: int = 0
+    max_rows: int = 0
+    max_outputs: int = 0
+    no_room: int = 0
+    incoherent: int = 0
+    copies: int = 0
+    removes: int = 0
+    shifts: int = 0
+    clears: int = 0
+    chains: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FakeWeights:
+    """What a fake model file holds."""
+
+    script: Script = echo_canary
+    chat_template: str = CHATML
+    train_context: int = 4096
+    size: int = 1 << 20
+    add_bos: bool = False
+    can_shift: bool = True
+
+
+class FakeChain:
+    """Plain sampling by temperature, closed exactly once."""
+
+    def __init__(self, options: Options, counters: Counters) -> None:
+        seed = options.seed if options.seed >= 0 else None
+        self._temperature = options.temperature
+        self._random = np.random.default_rng(seed)
+        self._counters = counters
+        self._closed = False
+
+    def pick(self, row: npt.NDArray[np.float32]) -> int:
+        """Choose a token from one row of logits, shape (n_vocab,)."""
+        if self._closed:
+            raise EngineError("the chain is closed")
+        if self._temperature <= 0:
+            return int(row.argmax())
+        weights = np.exp((row - row.max()) / self._temperature, dtype=np.float64)
+        return int(self._random.choice(len(row), p=weights / weights.sum()))
+
+    def close(self) -> None:
+        """Give the chain back."""
+        if self._closed:
+            raise EngineError("the chain was closed twice")
+        self._closed = True
+        self._counters.chains -= 1
+
+
+class FakeContext:
+    """One pool of cells and a script; fulfils :class:`trillama.engine.base.Context`.
+
+    Attributes:
+        counters: what was asked of it.
+        closed: True after ``close``.
+    """
+
+    def __init__(self, weights: FakeWeights, hooks: Hooks, params: ContextParams) -> None:
+        sequences = max(1, params.sequences)
+        batch = max(params.batch, sequences)
+        self.limits = ContextLimits(
+            cells=params.cells,
+            sequences=sequences,
+            batch=batch,
+            micro_batch=min(params.micro_batch, batch),
+            outputs=min(params.outputs, batch),
+            can_shift=weights.can_shift,
+        )
+        self.vocabulary = FakeVocabulary(add_bos=weights.add_bos)
+        self.counters = Counters()
+        self.closed = False
+        self._hooks = hooks
+        self._script = weights.script
+        self._pool = CellPool(params.cells, sequences)
+        self._logits = np.empty((self.limits.outputs, SIZE), np.float32)
+        self._outputs = 0
+        self._interrupted = threading.Event()
+        self._inside = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<FakeContext {self.cells_used}/{self.limits.cells} cells>"
+
+    @property
+    def cells_used(self) -> int:
+        """Cells owned by at least one sequence."""
+        return self._pool.used
+
+    def tokens_of(self, sequence: int) -> list[int]:
+        """Tokens ``sequence`` sees, in the order of positions."""
+        return list(self._pool.history(sequence).tokens)
+
+    @contextmanager
+    def _alone(self, *sequences: int) -> Iterator[None]:
+        if self.closed:
+            raise EngineError("the context is closed")
+        if not all(0 <= sequence < self.limits.sequences for sequence in sequences):
+            raise EngineError(f"sequence ids out of range: {sequences}")
+        if not self._inside.acquire(blocking=False):
+            raise EngineError("the context is used by two threads at once")
+        try:
+            yield
+        finally:
+            self._inside.release()
+
+    def new_batch(self) -> Batch:
+        """A batch of ``limits.batch`` rows."""
+        return Batch(self.limits.batch)
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute all rows; hooks and scripted failures come first.
+
+        Raises:
+            EngineError: more rows or outputs than the limits, which llama.cpp would abort on.
+        """
+        with self._alone():
+            if batch.size > self.limits.batch or batch.outputs > self.limits.outputs:
+                raise EngineError(f"{batch.size} rows, {batch.outputs} outputs: beyond the limits")
+            turn = self.counters.decodes
+            self.counters.decodes += 1
+            self._outputs = 0
+            if self._hooks.on_decode:
+                self._hooks.on_decode(batch)
+            status, rows = self._verdict(turn, batch)
+            if rows:
+                status = self._compute(batch, status, rows)
+            if status is DecodeStatus.NO_ROOM:
+                self.counters.no_room += 1
+            return status
+
+    def _verdict(self, turn: int, batch: Batch) -> tuple[DecodeStatus, int]:
+        """What will become of the decode, and how many rows will be computed."""
+        fate = self._hooks.fail.get(turn, DecodeStatus.OK)
+        if isinstance(fate, Exception):
+            raise fate
+        if not self._valid(batch):
+            return DecodeStatus.INVALID, 0
+        if batch.size > self._pool.free:
+            return DecodeStatus.NO_ROOM, 0
+        if isinstance(fate, Failure):
+            return fate.status, min(fate.rows, batch.size)
+        return fate, batch.size if fate is DecodeStatus.OK else 0
+
+    def _valid(self, batch: Batch) -> bool:
+        rows = slice(batch.size)
+        tokens, sequences = batch.tokens[rows], batch.sequences[rows]
+        if not batch.size or tokens.min() < 0 or tokens.max() >= SIZE:
+            return False
+        if sequences.min() < 0 or sequences.max() >= self.limits.sequences:
+            return False
+        last: dict[int, int] = {}
+        for sequence, position in zip(
+            sequences.tolist(), batch.positions[rows].tolist(), strict=True
+        ):
+            if sequence not in last:
+                last[sequence] = self._pool.history(sequence).last
+            if position != last[sequence] + 1:
+                return False
+            last[sequence] = position
+        return True
+
+    def _compute(self, batch: Batch, status: DecodeStatus, rows: int) -> DecodeStatus:
+        micro = self.limits.micro_batch
+        digests: list[int] = []
+        replies: list[int] = []
+        borders = [*range(0, rows, micro), rows]
+        for begin, end in pairwise(borders):
+            if self._interrupted.is_set():
+                self._interrupted.clear()
+                return DecodeStatus.INTERRUPTED
+            self._place(batch, slice(begin, end), digests, replies)
+        counters = self.counters
+        counters.max_rows = max(counters.max_rows, rows)
+        counters.max_outputs = max(counters.max_outputs, len(replies))
+        if status is DecodeStatus.OK and replies:
+            self._outputs = len(replies)
+            view = self._logits[: self._outputs]
+            np.take(_NOISE, np.array(digests) % len(_NOISE), axis=0, out=view)
+            view[np.arange(len(replies)), replies] = PEAK
+        return status
+
+    def _place(self, batch: Batch, rows: slice, digests: list[int], replies: list[int]) -> None:
+        columns = (batch.sequences, batch.tokens, batch.positions, batch.wants_logits)
+        for sequence, token, position, wanted in zip(
+            *(column[rows].tolist() for column in columns), strict=True
+        ):
+            history = self._pool.append(sequence, token, position)
+            if wanted:
+                digests.append(history.digest)
+                replies.append(self._script(history))
+                self.counters.incoherent += not history.coherent
+        self.counters.tokens_decoded += rows.stop - rows.start
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """View of the last decode's rows; the next decode overwrites it."""
+        with self._alone():
+            return self._logits[: self._outputs]
+
+    def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Make ``target`` share the cells of ``source`` at positions [start, end).
+
+        Raises:
+            EngineError: ``target`` holds another cell at one of the positions.
+        """
+        with self._alone(source, target):
+            self.counters.copies += 1
+            if source != target:
+                self._pool.copy(source, target, start, _open_end(end))
+
+    def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
+        """Drop positions [start, end); always possible here."""
+        with self._alone(sequence):
+            self.counters.removes += 1
+            self._pool.remove(sequence, start, _open_end(end))
+            return True
+
+    def seq_shift(self, sequence: int, start: int, end: int, delta: int) -> None:
+        """Move positions [start, end) by ``delta``, for every sequence that shares the cells.
+
+        Raises:
+            EngineError: the model cannot shift, or two cells would meet.
+        """
+        with self._alone(sequence):
+            if not self.limits.can_shift:
+                raise EngineError("this model's positions cannot be shifted")
+            self.counters.shifts += 1
+            self._pool.shift(sequence, start, _open_end(end), delta)
+
+    def seq_pos_max(self, sequence: int) -> int:
+        """Last position held, -1 when empty."""
+        with self._alone(sequence):
+            return self._pool.history(sequence).last
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        with self._alone():
+            self.counters.clears += 1
+            self._pool.clear()
+
+    def new_chain(self, options: Options, history: npt.NDArray[np.int32]) -> FakeChain:
+        """A sampler for ``options``; penalties are left out, so ``history`` is not read."""
+        with self._alone():
+            self.counters.chains += 1
+            return FakeChain(options, self.counters)
+
+    def interrupt(self) -> None:
+        """Make the running decode, or else the next one, stop between two micro batches."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """Free the context; a second call does nothing."""
+        self.closed = True
+
+
+def _open_end(end: int) -> float:
+    return float("inf") if end < 0 else end
