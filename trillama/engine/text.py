@@ -1,0 +1,128 @@
+"""From tokens to text that is safe to show, one answer at a time.
+
+The runner owns one ``TextStream`` per answer and pushes every generated token. It joins the bytes
+of a character that is split over tokens and holds back only what may still become a stop string.
+It knows nothing of requests, threads or time.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Protocol
+
+
+class Pieces(Protocol):
+    """What a stream needs of a vocabulary."""
+
+    @property
+    def pieces(self) -> Sequence[bytes]:
+        """Bytes of every token as shown in an answer."""
+        ...
+
+
+class _Node:
+    """A state of the Aho-Corasick automaton: the longest beginning of a stop string just read.
+
+    Attributes:
+        text: that beginning.
+        shorter: the state of its longest proper suffix that begins a stop string.
+        found: length of the longest stop string that ends here, 0 if none does.
+    """
+
+    __slots__ = ("children", "found", "shorter", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.children: dict[str, _Node] = {}
+        self.shorter: _Node | None = None
+        self.found = 0
+
+    def after(self, letter: str) -> _Node:
+        """The state once ``letter`` was read too."""
+        node = self
+        while letter not in node.children:
+            if node.shorter is None:
+                return node
+            node = node.shorter
+        return node.children[letter]
+
+
+@lru_cache(maxsize=256)
+def _automaton(stop: tuple[str, ...]) -> _Node:
+    root = _Node("")
+    for word in stop:
+        node = root
+        for letter in word:
+            node = node.children.setdefault(letter, _Node(node.text + letter))
+        node.found = len(word)
+    level = list(root.children.values())
+    for node in level:
+        node.shorter = root
+    for parent in level:
+        for letter, node in parent.children.items():
+            node.shorter = parent.shorter.after(letter) if parent.shorter else root
+            node.found = node.found or node.shorter.found
+            level.append(node)
+    return root
+
+
+class TextStream:
+    """Text of one answer, cut before the first stop string.
+
+    The stop string that is completed first ends the text; of several completed by the same
+    character the longest one counts. The result does not depend on how the text was split into
+    tokens. A stop string is looked for in the answer alone, never in the prompt.
+
+    Args:
+        vocabulary: whose ``pieces`` the tokens are.
+        stop: stop strings; empty ones are ignored.
+
+    Attributes:
+        stopped: a stop string was completed. The text before it has been returned, the rest is
+            dropped.
+    """
+
+    __slots__ = ("_decode", "_pieces", "_root", "_state", "stopped")
+
+    def __init__(self, vocabulary: Pieces, stop: tuple[str, ...] = ()) -> None:
+        self.stopped = False
+        self._pieces = vocabulary.pieces
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._root = _automaton(tuple(word for word in stop if word))
+        self._state = self._root
+
+    @property
+    def held(self) -> str:
+        """What is held back because a stop string may begin with it."""
+        return self._state.text
+
+    def push(self, token: int) -> str:
+        """Text that is safe to show now that ``token`` is known; "" after the stop."""
+        return self._advance(self._decode(self._pieces[token]))
+
+    def finish(self) -> str:
+        """What was held back; broken bytes at the end become U+FFFD. Call it once, at the end."""
+        text = self._advance(self._decode(b"", True))
+        if self.stopped:
+            return text
+        held, self._state = self._state.text, self._root
+        return text + held
+
+    def _advance(self, text: str) -> str:
+        if self.stopped:
+            return ""
+        state = self._state
+        if state is self._root and state.children.keys().isdisjoint(text):
+            return text
+        pending = state.text + text
+        before = len(state.text)
+        for at, letter in enumerate(text, before + 1):
+            state = state.after(letter)
+            if state.found:
+                self.stopped = True
+                self._state = self._root
+                return pending[: at - state.found]
+        self._state = state
+        return pending[: len(pending) - len(state.text)]
