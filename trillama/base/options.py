@@ -14,14 +14,6 @@ import msgspec
 
 from .errors import BadRequest
 
-RETIRED = frozenset(
-    "mirostat mirostat_tau mirostat_eta tfs_z numa low_vram f16_kv vocab_only logits_all use_mlock "
-    "penalize_newline num_gqa rope_frequency_base rope_frequency_scale embedding_only".split()
-)
-"""Names Ollama once had; accepted and reported, without effect."""
-
-MAX_BIAS = 100.0
-
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Every option of a request after merging.
@@ -71,10 +63,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _KINDS = {
-    "integer": ("num_ctx num_batch num_gpu main_gpu num_thread draft_num_predict num_keep seed "
-                "num_predict top_k repeat_last_n"),
-    "float32": ("top_p min_p typical_p temperature repeat_penalty presence_penalty "
-                "frequency_penalty"),
+    "integer": (
+        "num_ctx num_batch num_gpu main_gpu num_thread draft_num_predict num_keep seed "
+        "num_predict top_k repeat_last_n"
+    ),
+    "float32": (
+        "top_p min_p typical_p temperature repeat_penalty presence_penalty frequency_penalty"
+    ),
     "boolean": "use_mmap",
     "array": "stop",
 }

@@ -124,8 +124,8 @@ def parse_host(text: str) -> Address:
     return Address(scheme, host, port, (slash + path).rstrip("/"))
 
 
-_TRUE = frozenset("1 t T true TRUE True".split())
-_FALSE = frozenset("0 f F false FALSE False".split())
+_TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+_FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 
 
 def _bool(text: str) -> bool:

@@ -315,9 +315,7 @@ class Device:
 class Backend(Protocol):
     """A way to load models."""
 
-    def load(
-        self, path: str, params: LoadParams, progress: ProgressHook | None = None
-    ) -> Model:
+    def load(self, path: str, params: LoadParams, progress: ProgressHook | None = None) -> Model:
         """Load weights from a GGUF file that was validated before.
 
         Raises:

@@ -1,0 +1,406 @@
+"""The continuous-batching step loop over one shared context.
+
+Owns: the jobs of one engine from submission to their last token, and the order of each step.
+Called by: ``runner_pool``'s engine thread (every method belongs to that thread), or by a test in a
+plain loop. Asks ``kv`` who fits, the context to decode, ``engine.sampling`` to choose.
+Never: sees text, JSON, model names or trio.
+A cancel marks the job; the next step releases its sequence first and reports ``Ended``. Trouble
+stays with the job that caused it: a full pool evicts cached prefixes, then pauses the youngest job
+(it resumes later from its tokens); a bad row or a bad sampler ends one job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .base.errors import EngineError, TrillamaError
+from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
+from .base.jobs import Job
+from .engine.base import Context, DecodeStatus
+from .engine.budget import StepBudget
+from .engine.choose import choose
+from .engine.operations import Operation, carry_out
+from .engine.sampling import RowSampler, Tier, tier
+from .kv import KVPool
+from .seats import BatchStatistics, Plan, Seat, coming_prefix, divide, validate
+
+CHAIN_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How to run a context.
+
+    Attributes:
+        max_live: jobs generating or prefilling at once; 0 means as many as the context has rows.
+        step_budget: see :class:`~trillama.engine.budget.StepBudget`.
+        prefix_cache: keep finished sequences for later prompts.
+    """
+
+    max_live: int = 0
+    step_budget: str = "auto"
+    prefix_cache: bool = True
+
+
+class Batcher:
+    """Interleaves all jobs of one context; see the module's text for its rules."""
+
+    def __init__(
+        self,
+        context: Context,
+        policy: Policy | None = None,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        policy = policy or Policy()
+        limits = context.limits
+        most = min(limits.outputs, limits.sequences, limits.batch)
+        self._context = context
+        self._clock = clock
+        self._max_live = min(policy.max_live or most, most)
+        self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
+        self._batch = context.new_batch()
+        self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
+        self._pool = ThreadPoolExecutor(CHAIN_THREADS, thread_name_prefix="sampling")
+        self._seats: dict[str, Seat] = {}
+        self._waiting: deque[Seat] = deque()
+        self._live: list[Seat] = []
+        self._events: list[StepEvent] = []
+        self._awake = False
+        self._failures = 0
+        self._steps = self._prompt_tokens = self._cached_tokens = 0
+        self._output_tokens = self._preemptions = self._no_room = 0
+
+    # -- commands -------------------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; a job that can never run is ended in the next step."""
+        self._awake = True
+        limit = min(job.limit, self._context.limits.cells)
+        n_vocab = self._context.vocabulary.size
+        try:
+            validate(job, limit, n_vocab)
+            seat = Seat(job, job.prompt, limit, RowSampler(job.options, job.prompt, n_vocab))
+            if tier(job.options) is Tier.CHAIN:
+                seat.chain = self._context.new_chain(job.options, job.prompt)
+        except TrillamaError as error:
+            self._events.append(Ended(job.id, StopReason.ERROR, self._clock(), error))
+            return
+        if job.options.num_predict == 0:
+            self._events.append(Ended(job.id, StopReason.LENGTH, self._clock()))
+            return
+        self._seats[job.id] = seat
+        self._waiting.append(seat)
+
+    def cancel(self, job_id: str) -> None:
+        """End a job in the next step; unknown and finished ones are ignored."""
+        if seat := self._seats.get(job_id):
+            seat.cancelled = self._awake = True
+
+    def pause(self, job_id: str) -> None:
+        """Stop generating for a job whose reader is slow; it keeps its place while it can."""
+        if seat := self._seats.get(job_id):
+            seat.paused = True
+
+    def resume(self, job_id: str) -> None:
+        """Go on with a paused job."""
+        if seat := self._seats.get(job_id):
+            seat.paused = False
+            self._awake = True
+
+    def drop_cache(self) -> None:
+        """Forget all cached prefixes."""
+        self._apply(self._kv.drop_holders())
+
+    def close(self) -> None:
+        """Release everything; jobs still here get no further event."""
+        for seat in list(self._seats.values()):
+            self._leave(seat)
+        self.drop_cache()
+        self._pool.shutdown()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step could do anything before the next command arrives."""
+        return self._awake
+
+    def statistics(self) -> BatchStatistics:
+        """Counts for the metrics and for tests."""
+        generating = sum(bool(seat.fresh) for seat in self._live)
+        return BatchStatistics(
+            waiting=len(self._waiting),
+            prefilling=len(self._live) - generating,
+            generating=generating,
+            paused=sum(seat.paused for seat in self._seats.values()),
+            kv=self._kv.statistics(),
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            output_tokens=self._output_tokens,
+            preemptions=self._preemptions,
+            no_room=self._no_room,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Batcher {len(self._live)} live, {len(self._waiting)} waiting, {self._kv!r}>"
+
+    # -- the step -------------------------------------------------------------------------------
+
+    def step(self) -> list[StepEvent]:
+        """Release, admit, decode once, sample; blocks only inside the decode.
+
+        Returns:
+            what happened since the last step, in order.
+
+        Raises:
+            EngineError: the device failed twice running; the context is not usable any more.
+        """
+        self._release_cancelled()
+        self._admit()
+        plan = self._plan()
+        self._awake = bool(plan)
+        if plan and self._run(plan):
+            self._steps += 1
+        events, self._events = self._events, []
+        return events
+
+    def _release_cancelled(self) -> None:
+        for seat in [seat for seat in self._seats.values() if seat.cancelled]:
+            self._end(seat, StopReason.CANCELLED)
+
+    def _admit(self) -> None:
+        for seat in list(self._waiting):
+            if len(self._live) >= self._max_live:
+                return
+            if seat.paused or self._prefix_is_coming(seat):
+                continue
+            if not self._seat(seat) and not self._park_paused():
+                return
+
+    def _seat(self, seat: Seat) -> bool:
+        promised = sum(other.remaining for other in self._live) + len(self._live)
+        grant = self._kv.admit(seat.job.cache_key, seat.known, promised)
+        if grant is None:
+            return False
+        self._waiting.remove(seat)
+        self._live.append(seat)
+        self._apply(grant.operations)
+        seat.sequence, seat.awaits = grant.sequence, None
+        if seat.admitted_step < 0:
+            self._cached_tokens += grant.cached
+            self._events.append(Admitted(seat.job.id, grant.cached, self._clock()))
+        seat.admitted_step = self._steps
+        return True
+
+    def _park_paused(self) -> bool:
+        """Take the place of a job whose reader is slow, for one that could run."""
+        parked = next((seat for seat in self._live if seat.paused), None)
+        if parked is not None:
+            self._preempt(parked)
+        return parked is not None
+
+    def _prefix_is_coming(self, seat: Seat) -> bool:
+        """Whether a job in prefill is about to compute what this one would compute again."""
+        if seat.awaits is None and self._kv.reuse:
+            cached = self._kv.match(seat.job.cache_key, seat.known)
+            seat.awaits = coming_prefix(seat, self._live, cached)
+        if seat.awaits is not None:
+            other, length = seat.awaits
+            if other.sequence is None or other.paused or other.place.length >= length:
+                seat.awaits = None
+        return seat.awaits is not None
+
+    # -- planning -------------------------------------------------------------------------------
+
+    def _plan(self) -> Plan:
+        """One row for each generating job, then prompt tokens up to the budget."""
+        while True:
+            heads = [seat for seat in self._live if seat.fresh and not seat.paused]
+            self._apply(self._kv.make_room(len(heads)))
+            plan = Plan(heads, [])
+            if self._kv.free >= len(heads):
+                plan.chunks = self._chunks(len(heads))
+            stuck = not plan and any(not seat.paused for seat in self._live)
+            short = self._kv.free < len(heads)
+            if not (stuck or short) or not self._preempt_youngest():
+                return plan
+
+    def _chunks(self, generating: int) -> list[tuple[Seat, int]]:
+        """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
+        waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
+        if not waiting:
+            return []
+        budget = self._budget.choose(generating)
+        self._apply(self._kv.make_room(generating + budget))
+        budget = min(budget, self._kv.free - generating)
+        rows = self._context.limits.outputs - generating
+        return divide(waiting, budget, self._steps)[:rows]
+
+    def _preempt_youngest(self) -> bool:
+        """Send the latest arrival back to the queue with its tokens, unless it is alone."""
+        if len(self._live) < 2:
+            return False
+        self._preempt(max(self._live, key=lambda seat: (seat.paused, seat.admitted_step)))
+        return True
+
+    def _preempt(self, seat: Seat) -> None:
+        self._preemptions += 1
+        self._vacate(seat)
+        seat.fold()
+        self._waiting.appendleft(seat)
+
+    # -- decoding -------------------------------------------------------------------------------
+
+    def _run(self, plan: Plan) -> bool:
+        """Decode the plan and sample its rows; False if nothing was computed."""
+        started = self._clock()
+        if not self._decode(plan):
+            return False
+        logits = self._context.logits()
+        self._budget.observe(len(plan.heads), plan.prompt_tokens, self._clock() - started)
+        for seat in plan.heads:
+            self._kv.grow(seat.place)
+        for seat, count in plan.chunks:
+            self._prompt_tokens += count
+            self._kv.grow(seat.place, count)
+            self._apply(self._kv.register(seat.place, seat.known))
+        finished = [seat for seat, _ in plan.chunks if not seat.remaining]
+        self._sample(logits, plan.heads + finished)
+        return True
+
+    def _decode(self, plan: Plan) -> bool:
+        """Decode, relieving a full pool step by step; False if the plan had to be given up."""
+        while True:
+            plan.fill(self._batch)
+            try:
+                status = self._context.decode(self._batch)
+            except EngineError:
+                status = DecodeStatus.INVALID
+            if status is DecodeStatus.OK:
+                self._failures = 0
+                return True
+            if status is DecodeStatus.NO_ROOM:
+                self._no_room += 1
+                if self._relieve(plan):
+                    continue
+                return False
+            self._recover(plan, status)
+            return False
+
+    def _relieve(self, plan: Plan) -> bool:
+        """Make room the book did not know to be missing; True to try the same plan again."""
+        if evictions := self._kv.make_room(min(self._kv.cells, self._kv.free + 1)):
+            self._apply(evictions)
+            return True
+        if plan.heads and plan.chunks:
+            plan.chunks = []
+            return True
+        if not self._preempt_youngest():
+            self._end(self._live[0], StopReason.LENGTH)
+        return False
+
+    def _recover(self, plan: Plan, status: DecodeStatus) -> None:
+        """Bring the library's memory back to what the book says after a failed decode."""
+        seats = plan.seats
+        broken = [
+            seat
+            for seat in seats
+            if status is DecodeStatus.INVALID
+            and self._context.seq_pos_max(seat.place.id) != seat.place.length - 1
+        ]
+        for seat in seats:
+            self._context.seq_remove(seat.place.id, seat.place.length)
+        if status is DecodeStatus.INVALID:
+            for seat in broken or seats:
+                self._end(seat, StopReason.ERROR, EngineError("the engine refused this sequence"))
+        elif status is not DecodeStatus.INTERRUPTED:
+            self._failures += 1
+            if self._failures > 1:
+                raise EngineError(f"decoding failed twice: {status.name.lower()}")
+
+    # -- sampling -------------------------------------------------------------------------------
+
+    def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat]) -> None:
+        """Choose a token for each row of ``logits``, rows in the order of ``seats``."""
+        if not seats:
+            return
+        samplers = [seat.sampler for seat in seats]
+        chosen = choose(logits, samplers, [seat.chain for seat in seats], self._pool)
+        now = self._clock()
+        for seat, token in zip(seats, chosen.tolist(), strict=True):
+            self._accept(seat, token, now)
+
+    def _accept(self, seat: Seat, token: int, now: int) -> None:
+        if token < 0:
+            self._end(seat, StopReason.ERROR, EngineError("the model gave no usable probabilities"))
+            return
+        if self._context.vocabulary.is_eog[token]:
+            self._end(seat, StopReason.STOP)
+            return
+        seat.sampler.accept(token)
+        seat.fresh.append(token)
+        seat.produced += 1
+        self._output_tokens += 1
+        self._events.append(Sampled(seat.job.id, token, now))
+        enough = 0 <= seat.job.options.num_predict <= seat.produced
+        full = len(seat.known) + len(seat.fresh) >= seat.limit
+        if enough or (full and not self._slide(seat)):
+            self._end(seat, StopReason.LENGTH)
+
+    def _slide(self, seat: Seat) -> bool:
+        """Shift the window of a full sequence; False where the job or its size forbids it."""
+        keep, discard = seat.overflow()
+        if not discard:
+            return False
+        tokens = seat.tokens()
+        operations = None
+        if self._context.limits.can_shift:
+            operations = self._kv.shift(seat.place, keep, discard)
+        shorter = np.delete(tokens, slice(keep, keep + discard))
+        seat.shifted += discard
+        if operations is not None:
+            self._apply(operations)
+            seat.known, seat.fresh = shorter[:-1], [int(shorter[-1])]
+        else:
+            self._vacate(seat)
+            seat.known, seat.fresh = shorter, []
+            self._waiting.appendleft(seat)
+        return True
+
+    # -- leaving --------------------------------------------------------------------------------
+
+    def _end(self, seat: Seat, reason: StopReason, error: TrillamaError | None = None) -> None:
+        self._leave(seat)
+        job = seat.job.id
+        self._events.append(Ended(job, reason, self._clock(), error, seat.shifted))
+
+    def _leave(self, seat: Seat) -> None:
+        del self._seats[seat.job.id]
+        if seat.sequence is None:
+            self._waiting.remove(seat)
+        else:
+            self._vacate(seat)
+        if seat.chain:
+            seat.chain.close()
+
+    def _vacate(self, seat: Seat) -> None:
+        """Give the sequence back; its tokens may stay cached."""
+        self._live.remove(seat)
+        self._apply(self._kv.release(seat.place, seat.tokens()))
+        seat.sequence = None
+
+    def _apply(self, operations: Iterable[Operation]) -> None:
+        carry_out(operations, self._context)
+
+    def check(self) -> None:
+        """Verify the book and that the library agrees with it."""
+        self._kv.check()
+        for seat in self._live:
+            assert self._context.seq_pos_max(seat.place.id) == seat.place.length - 1

@@ -1,0 +1,321 @@
+"""Book-keeping of one context's KV pool: sequence ids, cells, and what may be shared or evicted.
+
+Owns: which sequence id holds which tokens, how many of the pool's cells that takes, and which
+finished sequences ("holders") are kept so that later prompts can share their beginning.
+Called by: ``batching`` alone, on the engine thread.
+Never: touches the library. Every method decides at once and returns the operations (``Copy``,
+``Remove``, ``Shift``) that make the library's memory agree; the caller carries them out in order.
+A cancelled request is a ``release`` like any other; it never leaves anything behind.
+
+    used = cells of all tree nodes + private tails of live sequences
+    idle = cells of nodes that only holders own; these can be evicted
+    free = cells - used                                     (``check`` verifies all three)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .engine.operations import Copy, Operation, Remove, Shift
+from .engine.prefix_tree import Node, PrefixTree, Tokens, common_length
+
+MIN_REUSE = 16
+"""Shorter common prefixes are computed again: a copy scans the whole pool in the library."""
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """One sequence id in use.
+
+    Attributes:
+        length: positions computed; the next one goes to position ``length``.
+        registered: leading positions that are in the tree; the rest is a private tail.
+        live: belongs to a running job; otherwise it is a holder and may be evicted.
+        shifted: a context shift moved its tail, which therefore fits no other prompt.
+    """
+
+    id: int
+    node: Node
+    length: int = 0
+    registered: int = 0
+    live: bool = True
+    shifted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A place in the pool: the first ``cached`` tokens need no computing."""
+
+    sequence: Sequence
+    cached: int
+    operations: list[Operation]
+
+
+@dataclass(frozen=True, slots=True)
+class KVStatistics:
+    """Cells and sequences at one moment; ``evictions`` counts since the start."""
+
+    cells: int
+    used: int
+    idle: int
+    live: int
+    holders: int
+    evictions: int
+
+
+class KVPool:
+    """The cells and sequence ids of one context.
+
+    Args:
+        cells: cells of the pool.
+        sequences: sequence ids, live ones and holders together.
+        reuse: keep finished sequences and share prefixes; off, nothing is ever shared.
+    """
+
+    def __init__(self, cells: int, sequences: int, *, reuse: bool = True) -> None:
+        self.cells = cells
+        self.reuse = reuse
+        self._tree = PrefixTree()
+        self._tails = 0
+        self._ids = sequences
+        self._free_ids = list(range(sequences - 1, -1, -1))
+        self._live: dict[int, Sequence] = {}
+        self._holders: dict[int, Sequence] = {}
+        self._evictions = 0
+
+    @property
+    def used(self) -> int:
+        """Cells taken by live and cached sequences."""
+        return self._tree.cells + self._tails
+
+    @property
+    def free(self) -> int:
+        """Cells nobody holds."""
+        return self.cells - self.used
+
+    def statistics(self) -> KVStatistics:
+        """Counts for the metrics and for tests."""
+        live, holders = len(self._live), len(self._holders)
+        return KVStatistics(self.cells, self.used, self._tree.idle, live, holders, self._evictions)
+
+    def __repr__(self) -> str:
+        s = self.statistics()
+        return f"<KVPool {s.used}/{s.cells} cells, {s.live} live, {s.holders} held>"
+
+    # -- admission ------------------------------------------------------------------------------
+
+    def match(self, key: str, tokens: Tokens) -> int:
+        """Leading tokens a new sequence could share now; never all of them."""
+        return self._match(key, tokens)[1]
+
+    def admit(self, key: str, tokens: Tokens, headroom: int = 0) -> Grant | None:
+        """Give a prompt a sequence, sharing the longest known prefix; None if it does not fit.
+
+        At least the last token is always left to compute, because its logits are needed.
+
+        Args:
+            key: only sequences admitted under the same key share prefixes.
+            tokens: the prompt, shape (n,), n >= 1.
+            headroom: cells that must be left over after the prompt.
+        """
+        node, matched = self._match(key, tokens)
+        need = len(tokens) - matched + headroom
+        if need > self.free + self._tree.idle - self._tree.idle_on(node, matched):
+            return None
+        if not self._free_ids and not self._holders:
+            return None
+        sequence, operations = self._place(node, matched)
+        operations += self.make_room(need)
+        return Grant(sequence, matched, operations)
+
+    def _match(self, key: str, tokens: Tokens) -> tuple[Node, int]:
+        if self.reuse:
+            node, matched = self._tree.match(key, tokens[:-1])
+            if matched >= MIN_REUSE:
+                return node, matched
+        return self._tree.root(key), 0
+
+    def _place(self, node: Node, matched: int) -> tuple[Sequence, list[Operation]]:
+        """A live sequence whose first ``matched`` tokens are those of ``node``'s path."""
+        depth = node.depth
+        whole = self._holder_ending_at(node) if matched == depth else None
+        if whole is not None:
+            self._wake(whole)
+            return whole, []
+        if matched < depth:
+            node = self._tree.split(node, len(node.tokens) - (depth - matched))
+        donor = self._donor(node) if matched else None
+        operations = [] if self._free_ids else self._evict_one(spare=donor)
+        if not self._free_ids:
+            assert donor is not None, "admit checked that an id can be had"
+            return self._continue_from(self._holders[donor], node, matched)
+        sequence = Sequence(self._free_ids.pop(), node, matched, matched)
+        self._live[sequence.id] = sequence
+        for step in node.path():
+            self._tree.own(step, sequence.id)
+        if donor is not None:
+            operations.append(Copy(donor, sequence.id, 0, matched))
+        return sequence, operations
+
+    def _holder_ending_at(self, node: Node) -> Sequence | None:
+        """A holder with exactly this path, which can simply be continued."""
+        holders = (self._holders.get(owner) for owner in node.owners)
+        return next((holder for holder in holders if holder and holder.node is node), None)
+
+    def _continue_from(
+        self, holder: Sequence, node: Node, matched: int
+    ) -> tuple[Sequence, list[Operation]]:
+        """Cut the only holder left back to the match, when no other id can be had."""
+        self._tree.disown(holder.node, holder.id, stop=node)
+        holder.node, holder.length, holder.registered = node, matched, matched
+        self._wake(holder)
+        return holder, [Remove(holder.id, matched)]
+
+    def _donor(self, node: Node) -> int:
+        """An owner to copy from; a holder counts as used just now."""
+        donor = next(iter(node.owners))
+        if donor in self._holders:
+            self._holders[donor] = self._holders.pop(donor)
+        return donor
+
+    def _wake(self, holder: Sequence) -> None:
+        self._live[holder.id] = self._holders.pop(holder.id)
+        holder.live = True
+        for step in holder.node.path():
+            self._tree.add_live(step, 1)
+
+    # -- growth ---------------------------------------------------------------------------------
+
+    def grow(self, sequence: Sequence, count: int = 1) -> None:
+        """Note ``count`` more computed positions in the private tail."""
+        sequence.length += count
+        self._tails += count
+
+    def register(self, sequence: Sequence, tokens: Tokens) -> list[Operation]:
+        """Put a live sequence's tail into the tree so that others can share it.
+
+        Where the tree already has the same tokens, computed by somebody else meanwhile, the
+        sequence's own cells are given back and theirs are shared.
+
+        Args:
+            tokens: the tokens of at least all computed positions.
+        """
+        operations: list[Operation] = []
+        while self.reuse and not sequence.shifted and sequence.registered < sequence.length:
+            rest = tokens[sequence.registered : sequence.length]
+            child = sequence.node.children.get(int(rest[0]))
+            if child is None:
+                sequence.node = self._tree.append(sequence.node, rest, sequence.id, sequence.live)
+                self._note_registered(sequence, len(rest))
+            else:
+                operations += self._merge(sequence, child, rest)
+        return operations
+
+    def _merge(self, sequence: Sequence, child: Node, rest: Tokens) -> list[Operation]:
+        """Exchange the front of the tail for the equal cells of ``child``."""
+        same, start = common_length(child.tokens, rest), sequence.registered
+        if same < len(child.tokens):
+            child = self._tree.split(child, same)
+        donor = self._donor(child)
+        self._tree.own(child, sequence.id)
+        sequence.node = child
+        self._note_registered(sequence, same)
+        return [
+            Remove(sequence.id, start, start + same),
+            Copy(donor, sequence.id, start, start + same),
+        ]
+
+    def _note_registered(self, sequence: Sequence, count: int) -> None:
+        sequence.registered += count
+        self._tails -= count
+
+    def shift(self, sequence: Sequence, keep: int, discard: int) -> list[Operation] | None:
+        """Drop ``discard`` positions after the first ``keep`` and close the gap.
+
+        None when cells behind ``keep`` are shared with another sequence: moving them would move
+        the other's too, so the caller has to compute the shortened text again instead.
+        """
+        position = sequence.registered
+        for step in sequence.node.path():
+            if position > keep and step.owners != {sequence.id}:
+                return None
+            position -= len(step.tokens)
+        self._unregister(sequence, keep)
+        end = sequence.length
+        sequence.length = end - discard
+        sequence.shifted = True
+        self._tails -= discard
+        return [
+            Remove(sequence.id, keep, keep + discard),
+            Shift(sequence.id, keep + discard, end, -discard),
+        ]
+
+    def _unregister(self, sequence: Sequence, keep: int) -> None:
+        """Turn the positions from ``keep`` on, owned by this sequence alone, into its tail."""
+        while sequence.registered > keep:
+            node = sequence.node
+            start = sequence.registered - len(node.tokens)
+            if start < keep:
+                self._tree.split(node, keep - start)
+            self._note_registered(sequence, -len(node.tokens))
+            sequence.node = self._tree.detach(node)
+
+    # -- release and eviction -------------------------------------------------------------------
+
+    def release(self, sequence: Sequence, tokens: Tokens) -> list[Operation]:
+        """End a live sequence; its tokens stay as a holder if that can help anyone.
+
+        Args:
+            tokens: the tokens of at least all computed positions.
+        """
+        operations = self.register(sequence, tokens)
+        self._tails -= sequence.length - sequence.registered
+        untidy = sequence.length > sequence.registered
+        sequence.length, sequence.live = sequence.registered, False
+        for step in sequence.node.path():
+            self._tree.add_live(step, -1)
+        self._holders[sequence.id] = self._live.pop(sequence.id)
+        if len(sequence.node.owners) != 1:
+            return operations + self._drop(sequence)
+        return [*operations, Remove(sequence.id, sequence.length)] if untidy else operations
+
+    def make_room(self, need: int) -> list[Operation]:
+        """Evict holders, least recently used first, until ``need`` cells are free."""
+        operations: list[Operation] = []
+        while self.free < need and self._holders:
+            operations += self._evict_one()
+        return operations
+
+    def drop_holders(self) -> list[Operation]:
+        """Forget everything cached."""
+        return self.make_room(self.cells + 1)
+
+    def _evict_one(self, spare: int | None = None) -> list[Operation]:
+        victim = next((h for h in self._holders.values() if h.id != spare), None)
+        if victim is None:
+            return []
+        self._evictions += 1
+        return self._drop(victim)
+
+    def _drop(self, holder: Sequence) -> list[Operation]:
+        del self._holders[holder.id]
+        self._tree.disown(holder.node, holder.id)
+        self._free_ids.append(holder.id)
+        return [Remove(holder.id)]
+
+    def check(self) -> None:
+        """Verify that the counters, the tree and the sequences tell the same story."""
+        nodes = list(self._tree.nodes())
+        known = self._live | self._holders
+        assert self._tree.cells == sum(len(node.tokens) for node in nodes)
+        assert self._tree.idle == sum(len(node.tokens) for node in nodes if not node.live)
+        assert self._tails == sum(s.length - s.registered for s in known.values())
+        assert 0 <= self.used <= self.cells
+        for node in nodes:
+            assert node.owners, "a node without owners keeps cells for nobody"
+            assert node.live == len(node.owners & self._live.keys())
+        for sequence in known.values():
+            assert sequence.registered == sequence.node.depth
+            assert all(sequence.id in step.owners for step in sequence.node.path())
+            assert sequence.live == (sequence.id in self._live)
+        assert sorted([*self._free_ids, *known]) == list(range(self._ids))

@@ -1,0 +1,174 @@
+"""The jobs inside an engine, and how one step's rows are divided among them.
+
+Used by ``batching`` alone. A ``Seat`` is a job from submission to its end; a ``Plan`` is the rows
+of one step. Pure book-keeping: nothing here calls the library or decides who is admitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .base.errors import BadRequest, PromptTooLong
+from .base.jobs import Job
+from .engine.base import Batch, Chain
+from .engine.prefix_tree import common_length
+from .engine.sampling import RowSampler
+from .kv import MIN_REUSE, KVStatistics, Sequence
+
+AGEING = 64
+"""Prompt tokens of advantage a prefilling job gains per step over shorter newcomers."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A job in the engine.
+
+    Attributes:
+        known: tokens to compute first: the prompt, or everything so far after a pause.
+        fresh: tokens sampled since; the last one is not computed yet.
+        sequence: its place in the pool; None while it waits.
+        awaits: a job that computes a prefix of ours, and how long that prefix is.
+    """
+
+    job: Job
+    known: npt.NDArray[np.int32]
+    limit: int
+    sampler: RowSampler
+    fresh: list[int] = field(default_factory=list)
+    chain: Chain | None = None
+    sequence: Sequence | None = None
+    produced: int = 0
+    shifted: int = 0
+    admitted_step: int = -1
+    cancelled: bool = False
+    paused: bool = False
+    awaits: tuple[Seat, int] | None = None
+
+    @property
+    def place(self) -> Sequence:
+        """The sequence of a live seat."""
+        assert self.sequence is not None
+        return self.sequence
+
+    @property
+    def remaining(self) -> int:
+        """Prompt tokens still to compute."""
+        return len(self.known) - self.place.length if not self.fresh else 0
+
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """All tokens so far."""
+        return np.concatenate((self.known, np.array(self.fresh, np.int32)))
+
+    def fold(self) -> None:
+        """Make everything so far the text to compute first."""
+        self.known, self.fresh = self.tokens(), []
+
+    def overflow(self) -> tuple[int, int]:
+        """How a full window slides: positions to keep in front, positions to drop after them.
+
+        As llama-server does it: half of what is not kept goes. (0, 0) when it may not slide.
+        """
+        keep = self.job.options.num_keep
+        keep = min(len(self.job.prompt) if keep < 0 else keep, self.limit // 2)
+        discard = (len(self.known) + len(self.fresh) - keep) // 2
+        return (keep, discard) if self.job.shift and discard > 0 else (0, 0)
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rows of one step: one token each for ``heads``, then ``chunks`` of prompts."""
+
+    heads: list[Seat]
+    chunks: list[tuple[Seat, int]]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt rows of the step."""
+        return sum(count for _, count in self.chunks)
+
+    def __bool__(self) -> bool:
+        return bool(self.heads or self.chunks)
+
+    @property
+    def seats(self) -> list[Seat]:
+        """Everybody in the step."""
+        return self.heads + [seat for seat, _ in self.chunks]
+
+    def fill(self, batch: Batch) -> None:
+        """Write the rows; logits are wanted for heads and for prompts that end here."""
+        batch.clear()
+        batch.add_heads(
+            [seat.fresh[-1] for seat in self.heads],
+            [seat.place.length for seat in self.heads],
+            [seat.place.id for seat in self.heads],
+        )
+        for seat, count in self.chunks:
+            start = seat.place.length
+            batch.add_run(seat.place.id, start, seat.known[start : start + count])
+            if start + count == len(seat.known):
+                batch.want_last()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStatistics:
+    """Jobs at one moment, and counts since the start."""
+
+    waiting: int
+    prefilling: int
+    generating: int
+    paused: int
+    kv: KVStatistics
+    steps: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    preemptions: int
+    no_room: int
+
+
+def coming_prefix(seat: Seat, live: list[Seat], cached: int) -> tuple[Seat, int] | None:
+    """A prefilling seat about to compute a longer part of our prompt than is cached now.
+
+    Returns:
+        that seat and the length of the common prefix; waiting for it costs less than computing
+        the same tokens twice.
+    """
+    for other in live:
+        if other.remaining and other.job.cache_key == seat.job.cache_key:
+            same = common_length(seat.known[:-1], other.known)
+            if same >= max(cached, other.place.length) + MIN_REUSE:
+                return other, same
+    return None
+
+
+def divide(seats: list[Seat], budget: int, step: int) -> list[tuple[Seat, int]]:
+    """Give prompt tokens of one step to prefilling seats.
+
+    The shortest remaining prompt goes first, because it starts to answer soonest; every step of
+    waiting counts like :data:`AGEING` tokens less, so that nobody waits for ever.
+    """
+    chunks: list[tuple[Seat, int]] = []
+    for seat in sorted(seats, key=lambda s: s.remaining - AGEING * (step - s.admitted_step)):
+        count = min(seat.remaining, budget)
+        if count > 0:
+            chunks.append((seat, count))
+            budget -= count
+    return chunks
+
+
+def validate(job: Job, limit: int, n_vocab: int) -> None:
+    """Refuse what no engine could run.
+
+    Raises:
+        BadRequest: no tokens, or a token outside the vocabulary.
+        PromptTooLong: more tokens than ``limit`` positions.
+    """
+    if not len(job.prompt):
+        raise BadRequest("the prompt has no tokens")
+    if len(job.prompt) > limit:
+        raise PromptTooLong(len(job.prompt), limit)
+    if job.prompt.min() < 0 or job.prompt.max() >= n_vocab:
+        raise BadRequest("the prompt holds a token that is not in the model's vocabulary")
