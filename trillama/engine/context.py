@@ -1,0 +1,253 @@
+"""One llama.cpp context: decode, logits and the operations on its sequences.
+
+Owned by one engine thread; only ``interrupt`` may come from elsewhere. Every call that llama.cpp
+answers with an abort when it is wrong passes ``guards`` first. Two ctypes calls a step beside the
+decode itself, whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trillama.base.errors import EngineError, ModelLoadError
+from trillama.base.options import Options
+
+from . import guards
+from .base import Batch, ContextLimits, ContextParams, DecodeStatus
+from .chains import LlamaChain
+from .library import LogTail, lib
+from .params import context_params
+from .vocab import LlamaVocabulary
+
+_INT32 = ctypes.POINTER(ctypes.c_int32)
+_INT8 = ctypes.POINTER(ctypes.c_int8)
+
+# The binding's own returns a typed pointer, which costs a cast per step.
+_logits_address = lib._lib["llama_get_logits"]
+_logits_address.restype, _logits_address.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+
+class LlamaBatch(guards.GuardedBatch):
+    """A batch whose arrays are the very memory that llama_decode reads.
+
+    Attributes:
+        c: the llama_batch; its pointers are set once, its ``n_tokens`` before each decode.
+    """
+
+    __slots__ = ("_counts", "_rows", "c")
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        # One sequence per row, always: a count of 0 would be read through a wild pointer.
+        self._counts = np.ones(capacity, np.int32)
+        self._rows = np.zeros(capacity + 1, np.uintp)  # ends with NULL
+        step = self.sequences.itemsize
+        self._rows[:capacity] = self.sequences.ctypes.data + step * np.arange(capacity)
+        self.c = lib.llama_batch(
+            n_tokens=0,
+            token=self.tokens.ctypes.data_as(_INT32),
+            embd=None,
+            pos=self.positions.ctypes.data_as(_INT32),
+            n_seq_id=self._counts.ctypes.data_as(_INT32),
+            seq_id=self._rows.ctypes.data_as(ctypes.POINTER(_INT32)),
+            logits=self.wants_logits.ctypes.data_as(_INT8),
+        )
+
+
+class LlamaContext:
+    """See ``base.Context``; made by ``LlamaModel.open_context``."""
+
+    def __init__(
+        self,
+        model: int,
+        vocabulary: LlamaVocabulary,
+        params: ContextParams,
+        on_close: Callable[[LlamaContext], None],
+    ) -> None:
+        """Allocate the context.
+
+        Args:
+            model: pointer to the loaded model, which must outlive the context.
+            on_close: told once, after the context was freed.
+
+        Raises:
+            ModelLoadError: impossible parameters, or the library refused them.
+        """
+        params = guards.check_context(params)
+        self.vocabulary = vocabulary
+        self._on_close = on_close
+        self._stop = (ctypes.c_uint8 * 2)(0, 0)
+        with LogTail() as log:
+            struct = context_params(params, ctypes.addressof(self._stop))
+            self._pointer: int | None = lib.llama_init_from_model(model, struct)
+        if not self._pointer:
+            raise ModelLoadError(f"cannot open a context: {log.reason()}")
+        self._memory: int | None = lib.llama_get_memory(self._pointer)
+        self.limits = _read_limits(self._pointer, self._memory, model, params)
+        self._unified = params.unified
+        self._outputs = 0
+        self._row_types: dict[int, Any] = {}
+
+    def new_batch(self) -> LlamaBatch:
+        """A batch of ``limits.batch`` rows whose memory ``decode`` reads directly."""
+        return LlamaBatch(self.limits.batch)
+
+    def decode(self, batch: Batch) -> DecodeStatus:
+        """Compute all rows; see ``base.Context.decode``.
+
+        Raises:
+            EngineError: the batch breaks an invariant, was not made by ``new_batch``, or the
+                context is closed.
+        """
+        pointer = self._pointer or self._refuse()
+        if not isinstance(batch, LlamaBatch):
+            raise EngineError("the batch was not made by this engine")
+        outputs = batch.check(self.limits, self.vocabulary.size)
+        batch.c.n_tokens = batch.size
+        self._outputs = 0
+        code = lib.llama_decode(pointer, batch.c)
+        self._stop[0] = 0
+        if code == 0:
+            self._outputs = outputs
+        return DecodeStatus(code)
+
+    def logits(self) -> npt.NDArray[np.float32]:
+        """View of the last decode's rows, shape (outputs, n_vocab), in batch order.
+
+        Suppressed tokens have -inf. Empty after a decode that was not OK.
+
+        Raises:
+            EngineError: the library has no logits, or the context is closed.
+        """
+        pointer = self._pointer or self._refuse()
+        rows, columns = self._outputs, self.vocabulary.size
+        if not rows:
+            return np.empty((0, columns), np.float32)
+        lib.llama_synchronize(pointer)
+        address = _logits_address(pointer)
+        if not address:
+            raise EngineError("llama.cpp has no logits for this batch")
+        kind = self._row_types.get(rows)
+        if kind is None:
+            kind = self._row_types[rows] = ctypes.c_float * (rows * columns)
+        memory: Any = kind.from_address(address)
+        view = np.frombuffer(memory, np.float32).reshape(rows, columns)
+        if self.vocabulary.suppressed.size:
+            view[:, self.vocabulary.suppressed] = -np.inf
+        return view
+
+    def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
+        """Make ``target`` share the cells of ``source`` at positions [start, end).
+
+        Raises:
+            EngineError: an id out of range, or a part of a sequence in a cache of separate pools.
+        """
+        memory = self._checked_memory(source, target)
+        held = -1 if self._unified else lib.llama_memory_seq_pos_max(memory, source)
+        guards.check_copy(start, end, held, unified=self._unified)
+        if self._unified:
+            lib.llama_memory_seq_cp(memory, source, target, start, end)
+        else:
+            lib.llama_memory_seq_cp(memory, source, target, -1, -1)
+
+    def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
+        """Drop positions [start, end) (end -1: to the last); False if the memory cannot.
+
+        Raises:
+            EngineError: the id is out of range.
+        """
+        memory = self._checked_memory(sequence)
+        # A recurrent memory drops a whole sequence only when asked for all positions.
+        first = start if start > 0 else -1
+        return bool(lib.llama_memory_seq_rm(memory, sequence, first, end))
+
+    def seq_shift(self, sequence: int, start: int, end: int, delta: int) -> None:
+        """Move positions [start, end) by ``delta``; only where ``limits.can_shift``.
+
+        Cells shared with other sequences move for those too.
+
+        Raises:
+            EngineError: the memory cannot shift, an id or position is out of range.
+        """
+        memory = self._checked_memory(sequence)
+        guards.check_shift(start, end, delta, self.limits)
+        lib.llama_memory_seq_add(memory, sequence, start, end, delta)
+
+    def seq_pos_max(self, sequence: int) -> int:
+        """Last position held, -1 when empty.
+
+        Raises:
+            EngineError: the id is out of range.
+        """
+        memory = self._checked_memory(sequence)
+        position: int = lib.llama_memory_seq_pos_max(memory, sequence)
+        return position
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        if self._pointer is None:
+            self._refuse()
+        if self._memory:
+            lib.llama_memory_clear(self._memory, False)
+
+    def new_chain(self, options: Options, history: npt.NDArray[np.int32]) -> LlamaChain:
+        """A sampler chain for ``options`` that has seen ``history`` (newest last).
+
+        Raises:
+            BadRequest: options that would poison the samplers.
+        """
+        return LlamaChain(options, history, self.vocabulary.size, self.limits.cells)
+
+    def interrupt(self) -> None:
+        """Make the running CPU decode return INTERRUPTED soon. Any thread; a no-op on GPUs.
+
+        When no decode runs, the next one is stopped instead.
+        """
+        self._stop[0] = 1
+
+    def close(self) -> None:
+        """Free the context; doing it twice is harmless."""
+        pointer, self._pointer, self._memory = self._pointer, None, None
+        if pointer:
+            lib.llama_free(pointer)
+            self._on_close(self)
+
+    def _refuse(self) -> int:
+        raise EngineError("the context is closed")
+
+    def _checked_memory(self, *sequences: int) -> int:
+        """The memory, after the ids were found to exist in it."""
+        if self._pointer is None:
+            self._refuse()
+        for sequence in sequences:
+            guards.check_sequence(sequence, self.limits)
+        if not self._memory:
+            raise EngineError("this model has no memory of sequences")
+        return self._memory
+
+    def __repr__(self) -> str:
+        state = "open" if self._pointer else "closed"
+        return f"<LlamaContext {state} {self.limits.cells} cells {self.limits.sequences} sequences>"
+
+
+def _read_limits(
+    pointer: int, memory: int | None, model: int, params: ContextParams
+) -> ContextLimits:
+    """What the library made of the parameters."""
+    batch, micro_batch = lib.llama_n_batch(pointer), lib.llama_n_ubatch(pointer)
+    if not memory:  # an encoder must see all its rows in one graph
+        batch = micro_batch
+    has_encoder = lib.llama_model_has_encoder(model)
+    return ContextLimits(
+        cells=lib.llama_n_ctx(pointer),
+        sequences=lib.llama_n_seq_max(pointer),
+        batch=batch,
+        micro_batch=micro_batch,
+        outputs=batch if has_encoder else min(params.outputs, batch),
+        can_shift=bool(memory) and bool(lib.llama_memory_can_shift(memory)),
+    )

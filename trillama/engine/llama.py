@@ -1,0 +1,122 @@
+"""The real engine: models loaded by llama.cpp.
+
+Owns weights and the contexts opened on them, and frees them in the order the library needs:
+contexts before their model, whoever asks first. The scheduler loads and closes models from worker
+threads; ``runner_pool`` gives each context to one engine thread. Nothing here waits for a
+garbage collector.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+from trillama.base.errors import Cancelled, ModelLoadError
+
+from .base import ContextParams, Device, LoadParams, ProgressHook
+from .context import LlamaBatch, LlamaContext
+from .devices import devices
+from .library import LogTail, lib, library_version, start
+from .params import LoadProgress, memory_kind, model_params, read_facts
+from .vocab import LlamaVocabulary
+
+__all__ = ["LlamaBackend", "LlamaBatch", "LlamaContext", "LlamaModel"]
+
+
+class LlamaModel:
+    """Loaded weights; see ``base.Model``. Made by ``LlamaBackend.load``."""
+
+    def __init__(self, pointer: int) -> None:
+        """Take over the model at ``pointer``; it is freed if it turns out to be unusable.
+
+        Raises:
+            ModelLoadError: the vocabulary or the memory cannot be used.
+        """
+        self._pointer: int | None = pointer
+        self._lock = threading.RLock()
+        self._contexts: list[LlamaContext] = []
+        try:
+            self.vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
+            self.facts = read_facts(pointer, memory_kind(pointer))
+        except BaseException:
+            lib.llama_model_free(pointer)
+            raise
+
+    def open_context(self, params: ContextParams) -> LlamaContext:
+        """Allocate a context; the model may be in use by others meanwhile.
+
+        Raises:
+            ModelLoadError: the library refused (memory, unsupported combination), or the model
+                is closed.
+        """
+        with self._lock:
+            if self._pointer is None:
+                raise ModelLoadError("the model is closed")
+            context = LlamaContext(self._pointer, self.vocabulary, params, self._forget)
+            self._contexts.append(context)
+            return context
+
+    def _forget(self, context: LlamaContext) -> None:
+        with self._lock:
+            self._contexts.remove(context)
+
+    def close(self) -> None:
+        """Free contexts still open, then the weights; doing it twice is harmless.
+
+        No decode may run in those contexts. Threads that tokenize are waited for.
+        """
+        with self._lock:
+            pointer, self._pointer = self._pointer, None
+            if pointer is None:
+                return
+            for context in list(self._contexts):
+                context.close()
+            self.vocabulary.close()
+            lib.llama_model_free(pointer)
+
+    def __repr__(self) -> str:
+        state = "open" if self._pointer else "closed"
+        return f"<LlamaModel {state} {self.facts.description} {len(self._contexts)} contexts>"
+
+
+class LlamaBackend:
+    """See ``base.Backend``."""
+
+    def __init__(self) -> None:
+        """Start the library.
+
+        Raises:
+            ModelLoadError: this version of it is not supported.
+        """
+        start()
+
+    def load(
+        self, path: str, params: LoadParams, progress: ProgressHook | None = None
+    ) -> LlamaModel:
+        """Load weights from a GGUF file that was validated before.
+
+        Several loads may run at once, on different threads.
+
+        Raises:
+            ModelLoadError: the file is missing, unsupported or too large; the message carries
+                the library's own words.
+            Cancelled: ``progress`` returned False.
+        """
+        if "\0" in path or not os.path.isfile(path):
+            raise ModelLoadError(f"no such model file: {path!r}")
+        steps = LoadProgress(progress) if progress else None
+        with LogTail() as log:
+            pointer = lib.llama_model_load_from_file(os.fsencode(path), model_params(params, steps))
+        if pointer:
+            return LlamaModel(pointer)
+        if steps and steps.cancelled:
+            raise steps.failure or Cancelled("the load was cancelled")
+        raise ModelLoadError(f"cannot load {os.path.basename(path)}: {log.reason()}")
+
+    def devices(self) -> list[Device]:
+        """Devices in the library's order, CPU included."""
+        return devices()
+
+    def version(self) -> str:
+        """Name and build of the library."""
+        return library_version()
