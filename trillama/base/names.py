@@ -1,0 +1,157 @@
+"""Model names and content digests: the only two things a path of the store is built from.
+
+A ``ModelName`` or ``Digest`` that exists is valid, so nothing downstream checks again and no text
+from a client, a manifest or a registry reaches the file system in any other shape. Grammar and
+defaults: Ollama's types/model/name.go; source suffixes: its internal/modelref.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+
+import msgspec
+
+from .errors import BadRequest
+
+DEFAULT_HOST = "registry.ollama.ai"
+DEFAULT_NAMESPACE = "library"
+DEFAULT_TAG = "latest"
+
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,349}")
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}")
+_PART_RULES = (_HOST, _NAMESPACE, _WORD, _WORD)
+_DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
+
+
+class ModelName(msgspec.Struct, frozen=True, order=True):
+    """A fully qualified, valid name; the case of each part is kept.
+
+    Raises:
+        BadRequest: a part breaks the grammar.
+    """
+
+    host: str
+    namespace: str
+    model: str
+    tag: str
+
+    def __post_init__(self) -> None:
+        for rule, part in zip(_PART_RULES, self.parts, strict=True):
+            if not rule.fullmatch(part):
+                raise BadRequest("invalid model name")
+
+    @property
+    def parts(self) -> tuple[str, str, str, str]:
+        """Host, namespace, model and tag: the path of the manifest below ``manifests/``."""
+        return self.host, self.namespace, self.model, self.tag
+
+    @property
+    def folded(self) -> tuple[str, ...]:
+        """Parts in lower case; two names are the same model when these are equal."""
+        return tuple(part.lower() for part in self.parts)
+
+    @property
+    def full(self) -> str:
+        """``host/namespace/model:tag``."""
+        return f"{self.host}/{self.namespace}/{self.model}:{self.tag}"
+
+    @property
+    def short(self) -> str:
+        """What people see: default host and namespace dropped, the tag always shown."""
+        text = f"{self.model}:{self.tag}"
+        if self.host.lower() != DEFAULT_HOST:
+            return f"{self.host}/{self.namespace}/{text}"
+        if self.namespace.lower() != DEFAULT_NAMESPACE:
+            return f"{self.namespace}/{text}"
+        return text
+
+    def __str__(self) -> str:
+        return self.short
+
+
+def parse_name(text: str) -> ModelName:
+    """Read ``[scheme://][host/][namespace/]model[:tag]``; the scheme is dropped.
+
+    Raises:
+        BadRequest: "invalid model name".
+    """
+    rest, colon, tag = text.rpartition(":")
+    if not colon or "/" in tag:
+        rest, tag = text, DEFAULT_TAG
+    rest, slash, model = rest.rpartition("/")
+    if not slash:
+        return ModelName(DEFAULT_HOST, DEFAULT_NAMESPACE, model, tag)
+    host, slash, namespace = rest.rpartition("/")
+    if not slash:
+        return ModelName(DEFAULT_HOST, namespace, model, tag)
+    return ModelName(host.rpartition("://")[2], namespace, model, tag)
+
+
+class Source(enum.StrEnum):
+    """Where a reference wants its model to run."""
+
+    ANY = "any"
+    LOCAL = "local"
+    CLOUD = "cloud"
+
+
+class ModelReference(msgspec.Struct, frozen=True):
+    """A name as a client wrote it, its source suffix taken off."""
+
+    name: ModelName
+    source: Source = Source.ANY
+
+
+def _split_source(text: str) -> tuple[str, Source]:
+    base, colon, last = text.rpartition(":")
+    word = last.strip().lower()
+    if colon and word in (Source.LOCAL, Source.CLOUD):
+        return base, Source(word)
+    if colon and "/" not in word and word.endswith("-cloud"):
+        return f"{base}:{last.strip()[: -len('-cloud')]}", Source.CLOUD
+    return text, Source.ANY
+
+
+def parse_reference(text: str) -> ModelReference:
+    """Read a model field of a request: a name that may end in ``:local``, ``:cloud``, ``-cloud``.
+
+    Raises:
+        BadRequest: "model is required", "invalid model name", or two suffixes at once.
+    """
+    plain = text.strip()
+    if not plain:
+        raise BadRequest("model is required")
+    base, source = _split_source(plain)
+    if source is not Source.ANY and _split_source(base)[1] is not Source.ANY:
+        raise BadRequest(f'use either :local or :cloud, not both: "{plain}"')
+    return ModelReference(parse_name(base), source)
+
+
+class Digest(str):
+    """``sha256:`` and 64 lower-case hex digits; no other text can be a Digest.
+
+    Accepts ``-`` for ``:`` and upper-case hex, as Ollama does, and normalises both.
+
+    Raises:
+        BadRequest: "invalid digest format".
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Digest:
+        found = _DIGEST.fullmatch(text)
+        if not found:
+            raise BadRequest("invalid digest format")
+        return super().__new__(cls, f"sha256:{found[1].lower()}")
+
+    @property
+    def hex(self) -> str:
+        """The 64 digits alone."""
+        return self[len("sha256:") :]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the blob's file, ``sha256-<hex>``."""
+        return f"sha256-{self.hex}"
