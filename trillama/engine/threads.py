@@ -1,0 +1,224 @@
+"""Threads beside the trio thread: one that drives an engine, and a few with deep stacks.
+
+Owns the mechanics only: commands go in through a queue, results come back through
+``TrioToken.run_sync_soon``. What is driven and who is told are protocols, so this room knows no
+model, no job and no request. ``runner_pool`` is the caller.
+
+It never touches trio state from a thread, never polls, and never lets a dead trio loop hang a
+thread: a post that finds the loop finished ends the thread instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+import trio
+
+from trillama.base.events import StepEvent
+
+T = TypeVar("T")
+
+SWITCH_INTERVAL = 2e-4
+"""Seconds. A thread coming back from a long foreign call waits up to this for the GIL; at
+CPython's 5 ms a 1.4 ms decode loop was measured at 8-9 ms beside one busy Python thread."""
+
+DEEP_STACK = 512 << 20
+"""Bytes, virtual. std::regex recurses per character in several llama.cpp pre-tokenizers."""
+
+
+class Machine(Protocol):
+    """What an engine thread drives; every method runs on that thread."""
+
+    @property
+    def busy(self) -> bool:
+        """True while ``step`` has something to do."""
+        ...
+
+    def open(self) -> None:
+        """Get ready; may take minutes. An exception ends the thread."""
+        ...
+
+    def step(self) -> list[StepEvent]:
+        """Advance once; an exception ends the thread."""
+        ...
+
+    def close(self) -> None:
+        """Free everything, also after a failed ``open``; must not raise."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who is told; every method runs on the trio thread and must not raise."""
+
+    def opened(self) -> None:
+        """The machine is ready for commands."""
+        ...
+
+    def deliver(self, events: list[StepEvent]) -> None:
+        """What one step brought, in order."""
+        ...
+
+    def broke(self, error: Exception) -> None:
+        """The machine raised; nothing is delivered after this."""
+        ...
+
+    def closed(self) -> None:
+        """The machine is closed and the thread gone."""
+        ...
+
+
+class EngineThread:
+    """One thread that owns one machine from ``open`` to ``close``.
+
+    It sleeps in its queue while the machine is idle. A machine that broke is kept, unused, until
+    ``stop``: whoever still reads from it on other threads is given time to leave.
+    """
+
+    def __init__(self, name: str, machine: Machine, watcher: Watcher) -> None:
+        self._machine = machine
+        self._watcher = watcher
+        self._commands: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None]
+        self._commands = SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name=f"engine:{name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; call from trio."""
+        sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """True from ``start`` until the thread has ended."""
+        return self._thread.is_alive()
+
+    def post(self, command: Callable[..., object], *args: object) -> None:
+        """Have ``command(*args)`` run on the thread before its next step. Any thread."""
+        self._commands.put((command, args))
+
+    def stop(self) -> None:
+        """Have the thread close its machine once the commands before this are done."""
+        self._commands.put(None)
+
+    def tell(self, callback: Callable[..., object], *args: object) -> None:
+        """From the engine thread: run ``callback`` soon on the trio thread.
+
+        Raises:
+            trio.RunFinishedError: the trio loop is over.
+        """
+        self._token.run_sync_soon(callback, *args)
+
+    def _main(self) -> None:
+        # Where the trio loop is over nobody is left to be told; the machine is still closed.
+        with contextlib.suppress(trio.RunFinishedError):
+            self._live()
+        self._machine.close()
+        with contextlib.suppress(trio.RunFinishedError):
+            self.tell(self._watcher.closed)
+
+    def _live(self) -> None:
+        try:
+            self._machine.open()
+            self.tell(self._watcher.opened)
+            while self._obey():
+                events = self._machine.step()
+                if events:
+                    self.tell(self._watcher.deliver, events)
+        except trio.RunFinishedError:
+            raise
+        except Exception as error:
+            self.tell(self._watcher.broke, error)
+            while self._commands.get() is not None:
+                pass
+
+    def _obey(self) -> bool:
+        """Carry out what was posted, waiting for work when idle; False at the stop."""
+        machine, commands = self._machine, self._commands
+        while not (machine.busy and commands.empty()):
+            command = commands.get()
+            if command is None:
+                return False
+            command[0](*command[1])
+        return True
+
+
+class _Call(Generic[T]):
+    """One function on its way through a StackPool."""
+
+    def __init__(self, function: Callable[[], T], done: Callable[[], object]) -> None:
+        self.function = function
+        self.done = done
+        self.token = trio.lowlevel.current_trio_token()
+        self.finished = trio.Event()
+        self.abandoned = False
+        self.value: T | None = None
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        """On a pool thread: compute unless nobody waits any more, then tell trio."""
+        if not self.abandoned:
+            try:
+                self.value = self.function()
+            except Exception as error:
+                self.error = error
+        with contextlib.suppress(trio.RunFinishedError):
+            self.token.run_sync_soon(self._finish)
+
+    def _finish(self) -> None:
+        self.finished.set()
+        self.done()
+
+
+class StackPool:
+    """A few threads with deep stacks, started at the first call."""
+
+    def __init__(self, name: str, threads: int = 2, stack_size: int = DEEP_STACK) -> None:
+        self._name = name
+        self._wanted = threads
+        self._stack_size = stack_size
+        self._calls: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    async def run(self, function: Callable[[], T], done: Callable[[], object]) -> T:
+        """The result of ``function`` computed on one of the threads.
+
+        Cancelling returns at once and abandons the result; a call not yet begun is skipped.
+        ``done`` runs on the trio thread when the pool has let go of ``function`` for good.
+        """
+        if not self._threads:
+            self._start_threads()
+        call = _Call(function, done)
+        self._calls.put(call)
+        try:
+            await call.finished.wait()
+        finally:
+            call.abandoned = True
+        if call.error is not None:
+            raise call.error
+        return call.value  # type: ignore[return-value] # None only where T allows it
+
+    def close(self) -> None:
+        """Let the threads end after the calls already queued."""
+        for _ in self._threads:
+            self._calls.put(None)
+        self._threads = []
+
+    def _start_threads(self) -> None:
+        before = threading.stack_size(self._stack_size)
+        try:
+            for number in range(self._wanted):
+                name = f"{self._name}:{number}"
+                thread = threading.Thread(target=self._main, name=name, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        finally:
+            threading.stack_size(before)
+
+    def _main(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call.run()

@@ -1,0 +1,109 @@
+"""What lives on an engine thread: the model, its context and the step loop."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from ..base.durations import MILLISECOND
+from ..base.errors import ModelLoadError
+from ..base.events import StepEvent
+from ..batching import Batcher
+from ..engine.base import Backend, Context, MemoryKind, Model
+from ..engine.warmup import warm_up
+from ..seats import BatchStatistics
+from .spec import RunnerSpec
+
+log = structlog.get_logger(__name__)
+
+SNAPSHOT_EVERY = 250 * MILLISECOND
+
+
+class EngineMachine:
+    """Model, context and batcher, made and freed on one thread.
+
+    Attributes:
+        report: told the loaded fraction, on the engine thread.
+        abort: set from any thread to give a load up at its next progress report.
+        snapshot: the batcher's statistics of a moment ago; may be read from any thread.
+        model, context, batcher: there once ``open`` has returned.
+    """
+
+    model: Model
+    context: Context
+    batcher: Batcher
+
+    def __init__(self, spec: RunnerSpec, backend: Backend) -> None:
+        self.report: Callable[[float], None] = lambda fraction: None
+        self.abort = False
+        self.snapshot: BatchStatistics | None = None
+        self._snapshot_at = 0
+        self._reported = 0.0
+        self._spec = spec
+        self._backend = backend
+        self._held = contextlib.ExitStack()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return self.batcher.has_work
+
+    def open(self) -> None:
+        """Load the weights, open the context and prove both with one decode.
+
+        Raises:
+            ModelLoadError: any of it failed, or ``abort`` was set.
+        """
+        try:
+            self._load()
+        except ModelLoadError:
+            raise
+        except Exception as error:
+            raise ModelLoadError(f"loading {self._spec.name} failed: {error}") from error
+
+    def _load(self) -> None:
+        spec = self._spec
+        self.model = self._backend.load(spec.path, spec.load, self._progress)
+        self._held.callback(self.model.close)
+        self._check_abort()
+        self.context = self.model.open_context(spec.context)
+        self._held.callback(self.context.close)
+        self._check_abort()
+        if self.model.facts.memory is not MemoryKind.NONE:
+            warm_up(self.context)
+        self.batcher = Batcher(self.context, spec.policy)
+        self._held.callback(self.batcher.close)
+        self.snapshot = self.batcher.statistics()
+
+    def _progress(self, fraction: float) -> bool:
+        if fraction - self._reported >= 0.01 or fraction >= 1:
+            self._reported = fraction
+            try:
+                self.report(fraction)
+            except trio.RunFinishedError:
+                return False
+        return not self.abort
+
+    def _check_abort(self) -> None:
+        if self.abort:
+            raise ModelLoadError(f"loading {self._spec.name} was given up")
+
+    def step(self) -> list[StepEvent]:
+        """Advance every job by one step."""
+        events = self.batcher.step()
+        now = time.monotonic_ns()
+        if not self.batcher.has_work or now - self._snapshot_at > SNAPSHOT_EVERY:
+            self._snapshot_at = now
+            self.snapshot = self.batcher.statistics()
+        return events
+
+    def close(self) -> None:
+        """Free everything in the order it must go; trouble is logged and the rest still goes."""
+        try:
+            self._held.close()
+        except Exception:
+            log.exception("closing an engine failed", model=self._spec.name)

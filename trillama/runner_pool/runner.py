@@ -1,0 +1,256 @@
+"""The life of one loaded model, from the first byte of its weights to the last."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+import trio
+
+from ..base.errors import BadRequest, EngineError, ShuttingDown, TrillamaError
+from ..base.events import StepEvent
+from ..base.jobs import Job
+from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
+from ..engine.threads import EngineThread, StackPool
+from .answers import Answer
+from .machine import EngineMachine
+from .roster import Roster
+from .spec import MOVES, RunnerSpec, RunnerState, RunnerStatistics
+
+log = structlog.get_logger(__name__)
+
+CLOSE_GRACE = 10.0
+"""Seconds an engine thread gets to end its step and free the model before it is left behind."""
+
+MAX_TEXT = 8_000_000
+"""Characters of one text to tokenise."""
+
+ProgressListener = Callable[[float], None]
+
+
+class Runner:
+    """One model in memory and everything that goes on with it.
+
+    Started and closed by the scheduler through :class:`~trillama.runner_pool.RunnerPool`. Every
+    method belongs to the trio thread.
+
+    Attributes:
+        progress: loaded fraction, 0 to 1.
+    """
+
+    def __init__(self, spec: RunnerSpec, backend: Backend, tokenizers: StackPool) -> None:
+        self.spec = spec
+        self.state = RunnerState.STARTING
+        self.progress = 0.0
+        self._tokenizers = tokenizers
+        self._tokenizing = 0
+        self._machine = EngineMachine(spec, backend)
+        self._thread = EngineThread(spec.name, self._machine, self)
+        self._roster = Roster(spec, self._thread, self._machine)
+        self._on_progress: ProgressListener = lambda fraction: None
+        self._error: TrillamaError | None = None
+        self._settled = trio.Event()  # loaded or failed
+        self._over = trio.Event()  # failed or stopped
+        self._freed = trio.Event()  # the thread has closed the machine
+        self._stall_watch = trio.CancelScope()
+        self._closing = False
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    async def start(self, nursery: trio.Nursery, on_progress: ProgressListener) -> None:
+        """Load the model and prove it with one decode.
+
+        Cancelling gives the load up at its next progress report, and waits a bounded time until
+        the memory is free again.
+
+        Raises:
+            ModelLoadError: the runner is FAILED, its memory free.
+        """
+        self._on_progress = on_progress
+        self._machine.report = functools.partial(self._thread.tell, self._progressed)
+        self._thread.start()
+        try:
+            await self._settled.wait()
+        except trio.Cancelled:
+            self._machine.abort = True
+            await self.aclose()
+            raise
+        if self._error is not None:
+            await self.aclose()
+            raise self._error
+        nursery.start_soon(self._watch_stalls, name=f"stalled readers of {self.spec.name}")
+
+    async def _watch_stalls(self) -> None:
+        with self._stall_watch:
+            await self._roster.end_stalled()
+
+    def _move(self, state: RunnerState) -> None:
+        """The one place where the state changes."""
+        if state not in MOVES[self.state]:
+            raise RuntimeError(f"a runner cannot go from {self.state} to {state}")
+        log.info("runner", model=self.spec.name, was=self.state.value, now=state.value)
+        self.state = state
+        if state in (RunnerState.FAILED, RunnerState.STOPPED):
+            self._over.set()
+
+    # -- what the engine thread tells: Watcher ----------------------------------------------------
+
+    def _progressed(self, fraction: float) -> None:
+        self.progress = fraction
+        self._on_progress(fraction)
+
+    def opened(self) -> None:
+        """The model is loaded."""
+        if not self._closing:
+            self._move(RunnerState.READY)
+        self._settled.set()
+
+    def deliver(self, events: list[StepEvent]) -> None:
+        """One step is done."""
+        self._roster.deliver(events)
+
+    def broke(self, error: Exception) -> None:
+        """The load or the engine failed; every answer ends, and nobody else is harmed."""
+        if isinstance(error, TrillamaError) and self.state is RunnerState.STARTING:
+            self._error = error
+        else:
+            self._error = EngineError(f"the engine of {self.spec.name} has stopped: {error}")
+        if not self._over.is_set():
+            log.error("engine failed", model=self.spec.name, error=str(error))
+            self._move(RunnerState.FAILED)
+        self._settled.set()
+        self._roster.fail_all(self._error)
+
+    def closed(self) -> None:
+        """The model is freed and the thread gone."""
+        self._freed.set()
+
+    # -- facts ------------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What the library says of the model; once READY."""
+        return self._machine.model.facts
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The model's tokens; once READY."""
+        return self._machine.model.vocabulary
+
+    @property
+    def limits(self) -> ContextLimits:
+        """What the context really has; once READY."""
+        return self._machine.context.limits
+
+    @property
+    def freed(self) -> bool:
+        """The memory is given back; a STOPPED runner whose thread hangs has not."""
+        return self._freed.is_set()
+
+    def statistics(self) -> RunnerStatistics:
+        """Counts for the metrics and for tests."""
+        waiting = self._roster.waiting
+        return RunnerStatistics(
+            name=self.spec.name,
+            state=self.state,
+            waiting=waiting,
+            running=len(self._roster) - waiting,
+            paused=len(self._roster.paused),
+            tokenizing=self._tokenizing,
+            totals=dataclasses.replace(self._roster.totals),
+            batch=self._machine.snapshot,
+        )
+
+    def __repr__(self) -> str:
+        return f"<Runner {self.spec.name} {self.state}, {len(self._roster)} answers>"
+
+    # -- working ----------------------------------------------------------------------------------
+
+    def submit_nowait(self, job: Job) -> Answer:
+        """Give the engine a job; its answer must be closed, best as a context manager.
+
+        Raises:
+            Busy: too many wait already.
+            ShuttingDown: the runner drains.
+            EngineError: the engine has failed.
+        """
+        self._check_ready()
+        return self._roster.submit(job)
+
+    async def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> npt.NDArray[np.int32]:
+        """Tokens of ``text``, int32, shape (n,), computed on a thread with a deep stack.
+
+        Raises:
+            BadRequest: the text is too long to be looked at.
+        """
+        self._check_ready()
+        if len(text) > MAX_TEXT:
+            raise BadRequest(f"the text has {len(text)} characters, more than {MAX_TEXT}")
+        tokenize = functools.partial(
+            self.vocabulary.tokenize, text, add_special=add_special, parse_special=parse_special
+        )
+        self._tokenizing += 1
+        return await self._tokenizers.run(tokenize, self._text_done)
+
+    def _text_done(self) -> None:
+        self._tokenizing -= 1
+        self._stop_thread()
+
+    def _check_ready(self) -> None:
+        if self._error is not None:
+            raise EngineError(str(self._error))
+        if self.state is not RunnerState.READY:
+            raise ShuttingDown(f"the model {self.spec.name} is being unloaded")
+
+    # -- ending -----------------------------------------------------------------------------------
+
+    async def wait_over(self) -> None:
+        """Wait until the runner has failed or stopped."""
+        await self._over.wait()
+
+    async def drain(self, deadline: float = math.inf) -> bool:
+        """Take no new jobs and wait for the answers that run.
+
+        At ``deadline`` (trio's clock) those left end with ShuttingDown.
+
+        Returns:
+            whether all came to their own end.
+        """
+        if self.state is RunnerState.READY:
+            self._move(RunnerState.DRAINING)
+        with trio.move_on_at(deadline):
+            await self._roster.wait_empty()
+        drained = not len(self._roster)
+        self._roster.fail_all(ShuttingDown())
+        return drained
+
+    async def aclose(self) -> None:
+        """End what still runs, free the model and the thread. Again is harmless.
+
+        Not cut short by a cancellation, but never longer than CLOSE_GRACE: a thread that hangs in
+        the library is left behind and closes its model when it comes back.
+        """
+        self._closing = True
+        if self.state is RunnerState.READY:
+            self._move(RunnerState.DRAINING)
+        self._roster.fail_all(ShuttingDown())
+        self._stall_watch.cancel()
+        self._stop_thread()
+        with trio.move_on_after(CLOSE_GRACE, shield=True) as grace:
+            await self._freed.wait()
+        if grace.cancelled_caught:
+            log.error("engine thread hangs and is left behind", model=self.spec.name)
+        if not self._over.is_set():
+            self._move(RunnerState.STOPPED)
+
+    def _stop_thread(self) -> None:
+        """Stop the thread once nobody reads the vocabulary any more: closing frees it."""
+        if self._closing and not self._tokenizing:
+            self._thread.stop()

@@ -1,0 +1,95 @@
+"""The nouns of this room: what to run, in which phase it is, and what it counts."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from dataclasses import dataclass, field
+
+from ..base.durations import SECOND
+from ..batching import Policy
+from ..engine.base import ContextParams, LoadParams
+from ..seats import BatchStatistics
+
+
+class RunnerState(enum.StrEnum):
+    """Phases of a runner's life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+MOVES: dict[RunnerState, tuple[RunnerState, ...]] = {
+    RunnerState.STARTING: (RunnerState.READY, RunnerState.FAILED, RunnerState.STOPPED),
+    RunnerState.READY: (RunnerState.DRAINING, RunnerState.FAILED),
+    RunnerState.DRAINING: (RunnerState.STOPPED, RunnerState.FAILED),
+    RunnerState.STOPPED: (),
+    RunnerState.FAILED: (),
+}
+"""From each phase to the phases that may follow it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerSpec:
+    """Which model to run and how.
+
+    Attributes:
+        key: what makes runners the same; the path of the weights, so that two names of one file
+            share a runner.
+        name: what the model is called in lists and logs.
+        path: the GGUF file.
+        stall_timeout: nanoseconds a reader may read nothing; 0 and FOREVER mean no limit.
+        max_queue: jobs that may wait for a sequence; 0 counts as 1, a job in transit.
+    """
+
+    key: str
+    name: str
+    path: str
+    load: LoadParams = field(default_factory=LoadParams)
+    context: ContextParams
+    policy: Policy = field(default_factory=Policy)
+    stall_timeout: int = 60 * SECOND
+    max_queue: int = 512
+
+    def serves(self, wanted: RunnerSpec) -> bool:
+        """Whether a runner started from this spec does for ``wanted``; spare cells do no harm."""
+        same_weights = (self.path, self.load) == (wanted.path, wanted.load)
+        spare = self.context.cells >= wanted.context.cells
+        same_context = dataclasses.replace(wanted.context, cells=self.context.cells) == self.context
+        return same_weights and spare and same_context and self.policy == wanted.policy
+
+
+@dataclass(slots=True)
+class RunnerTotals:
+    """Counts of a runner since its start."""
+
+    submitted: int = 0
+    ended: int = 0
+    refused: int = 0
+    stalled: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerStatistics:
+    """A runner at one moment.
+
+    Attributes:
+        waiting: answers without a sequence.
+        running: answers that have one, paused ones included.
+        paused: answers whose reader is behind.
+        tokenizing: texts on the tokeniser threads.
+        batch: what the step loop last said of itself: exact when it is idle, at most a quarter of
+            a second old while it works; None while loading.
+    """
+
+    name: str
+    state: RunnerState
+    waiting: int
+    running: int
+    paused: int
+    tokenizing: int
+    totals: RunnerTotals
+    batch: BatchStatistics | None
