@@ -90,10 +90,19 @@ class Address(msgspec.Struct, frozen=True):
         return f"{host}:{self.port}"
 
     @property
+    def reachable(self) -> str:
+        """The host a client on this machine connects to: loopback for an unspecified address."""
+        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can be meant."""
+        return self.reachable in ("127.0.0.1", "::1", "localhost")
+
+    @property
     def url(self) -> str:
-        """Base URL a client uses; an unspecified address becomes loopback."""
-        reachable = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        there = msgspec.structs.replace(self, host=reachable.get(self.host, self.host))
+        """Base URL a client uses."""
+        there = msgspec.structs.replace(self, host=self.reachable)
         return f"{self.scheme}://{there.netloc}{self.path}"
 
 

@@ -1,0 +1,247 @@
+"""The command table: what there is, its arguments and flags. Each verb is one call into commands/.
+
+A verb's module is imported when it runs, so that ``trillama list`` does not wait for the server's
+imports. Errors are one line ``Error: ...`` on standard error and exit status 1, as in Ollama.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from .base.errors import TrillamaError
+from .base.settings import load_settings
+
+if TYPE_CHECKING:
+    from .commands.client import Client
+
+
+class Verb(click.Command):
+    """A command that words wrong arguments as Ollama does and knows its aliases."""
+
+    def __init__(self, *args: Any, least: int = 0, most: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.least = least
+        self.most = most
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Check the number of arguments, then run."""
+        given = len(ctx.params.get("arguments", ()))
+        if self.least == self.most and given != self.least:
+            raise click.UsageError(f"accepts {self.least} arg(s), received {given}")
+        if given < self.least:
+            raise click.UsageError(f"requires at least {self.least} arg(s), only received {given}")
+        return super().invoke(ctx)
+
+
+ALIASES = {"start": "serve", "ls": "list"}
+
+
+class Table(click.Group):
+    """Commands in the order they were added, with aliases."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in table order."""
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command by its name or alias."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click, but an unknown command is named as in Ollama."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            raise click.UsageError(f'unknown command "{args[0]}" for "trillama"')
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Table,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=True,
+)
+@click.option("-v", "--version", is_flag=True, help="Show version information")
+@click.pass_context
+def table(ctx: click.Context, version: bool) -> None:
+    """Large language model runner"""
+    if version:
+        show_version()
+    elif ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def verb(
+    name: str, least: int = 0, most: int | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Add a command that takes ``least`` to ``most`` arguments (None: any number)."""
+
+    def add(function: Callable[..., None]) -> click.Command:
+        return table.command(name, cls=Verb, least=least, most=most)(function)
+
+    return add
+
+
+arguments = click.argument("arguments", nargs=-1)
+
+
+@contextmanager
+def server() -> Iterator[Client]:
+    """A client of the configured server, which must be up."""
+    from .commands.client import Client
+
+    client = Client(load_settings().address)
+    client.check()
+    yield client
+
+
+@contextmanager
+def any_server() -> Iterator[Client]:
+    """The configured server, or one of our own where that one would be on loopback and is down."""
+    from .commands.client import Client, ServerDown
+    from .commands.private_server import private_server
+
+    client = Client(load_settings().address)
+    try:
+        client.check()
+    except ServerDown:
+        if not client.address.loopback:
+            raise
+        with private_server() as own:
+            yield own
+    else:
+        yield client
+
+
+def show_version() -> None:
+    """Print the server's version, and ours where it differs."""
+    from .commands.client import Client
+
+    try:
+        there = Client(load_settings().address).call("GET", "/api/version")["version"]
+    except TrillamaError:
+        click.echo("Warning: could not connect to a running trillama instance")
+        there = ""
+    if there:
+        click.echo(f"trillama version is {there}")
+    if there != __version__:
+        click.echo(f"Warning: client version is {__version__}")
+
+
+@verb("serve", most=0)
+@click.option("--host", help="Address to bind, instead of OLLAMA_HOST")
+def serve(host: str | None) -> None:
+    """Start trillama"""
+    from .commands.serve import serve as run_server
+
+    run_server(host)
+
+
+@verb("run", least=1)
+@arguments
+@click.option("--keepalive", default="", help="Duration to keep a model loaded (e.g. 5m)")
+@click.option("--verbose", is_flag=True, help="Show timings for response")
+@click.option("--nowordwrap", is_flag=True, help="Don't wrap words to the next line automatically")
+@click.option("--think", is_flag=False, flag_value="true", help="Thinking: true, false or a level")
+@click.option("--hidethinking", is_flag=True, help="Hide thinking output")
+def run(arguments: tuple[str, ...], **flags: Any) -> None:
+    """Run a model"""
+    from .commands.run import RunOptions, chat, run_once
+
+    options = RunOptions(**flags)
+    options.request()
+    model, *words = arguments
+    piped = "" if sys.stdin.isatty() else sys.stdin.read()
+    pieces = [piped, *words] if piped else words
+    with any_server() as client:
+        if not pieces and sys.stdin.isatty() and sys.stdout.isatty():
+            chat(client, model, options)
+        else:
+            run_once(client, model, " ".join(pieces), options)
+
+
+@verb("stop", least=1, most=1)
+@arguments
+def stop(arguments: tuple[str, ...]) -> None:
+    """Stop a running model"""
+    from .commands.stop import stop_model
+
+    with server() as client:
+        stop_model(client, arguments[0])
+
+
+@verb("list")
+@arguments
+def list_models(arguments: tuple[str, ...]) -> None:
+    """List models"""
+    from .commands.list import installed
+
+    with server() as client:
+        click.echo(installed(client, *arguments[:1]), nl=False)
+
+
+@verb("ps")
+@arguments
+def ps(arguments: tuple[str, ...]) -> None:
+    """List running models"""
+    from .commands.ps import running
+
+    with server() as client:
+        click.echo(running(client, *arguments[:1]), nl=False)
+
+
+@verb("help")
+@arguments
+@click.pass_context
+def help_on(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Help about any command"""
+    parent = ctx.parent or ctx
+    command = table.get_command(parent, arguments[0]) if arguments else None
+    if command is None:
+        click.echo(parent.get_help())
+    else:
+        with click.Context(command, parent=parent, info_name=arguments[0]) as inner:
+            click.echo(command.get_help(inner))
+
+
+@verb("doctor", most=0)
+def doctor() -> None:
+    """Check that this machine can answer, and say what is wrong"""
+    from .commands.doctor import examine
+
+    if not examine(load_settings()):
+        raise click.exceptions.Exit(1)
+
+
+def _words(error: click.ClickException) -> str:
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        if name.startswith("--"):
+            return f"unknown flag: {name}"
+        return f"unknown shorthand flag: '{name[1:2]}' in {name}"
+    return error.format_message()
+
+
+def main() -> None:
+    """Run the command line; errors are one line and exit status 1."""
+    try:
+        code = table.main(prog_name="trillama", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"Error: {_words(error)}", err=True)
+        sys.exit(1)
+    except TrillamaError as error:
+        click.echo(f"Error: {error.message}", err=True)
+        sys.exit(1)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has gone: nothing is wrong, and nothing more can be said.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,1 @@
+"""One file a verb; ``client`` speaks to the server, ``console`` formats what people read."""

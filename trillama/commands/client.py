@@ -1,0 +1,130 @@
+"""The command line's HTTP client: plain JSON calls and streams of JSON lines.
+
+The standard library's client, because a command like ``list`` should answer before a larger one
+has been imported. Error texts follow Ollama's client: a plain call shows the server's words, a
+refused stream puts the status line in front of them.
+"""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from trillama import __version__
+from trillama.base.errors import TrillamaError
+from trillama.base.settings import Address
+
+MAX_LINE = 8 * 1000 * 1000
+CONNECT_TIMEOUT = 10.0
+
+
+class ServerDown(TrillamaError):
+    """Nobody listens at the configured address."""
+
+    code = "server_down"
+
+    def __init__(self) -> None:
+        super().__init__("could not connect to trillama server, run 'trillama serve' to start it")
+
+
+class ServerRefused(TrillamaError):
+    """The server answered with an error.
+
+    Attributes:
+        status: its HTTP status, 200 for an error in the middle of a stream.
+        reason: its words without the status line.
+    """
+
+    code = "server_refused"
+
+    def __init__(self, status: int, reason: str, *, streaming: bool = False) -> None:
+        phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
+        super().__init__(f"{status} {phrase}: {reason}" if streaming else reason)
+        self.status = status
+        self.reason = reason
+
+
+class Client:
+    """Calls to one server; each call has a connection of its own."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._base = msgspec.structs.replace(address, host=address.reachable)
+
+    def _connect(self) -> http.client.HTTPConnection:
+        secure = self.address.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        return kind(self._base.host, self._base.port, timeout=CONNECT_TIMEOUT)
+
+    def _open(
+        self, method: str, path: str, body: Any
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = self._connect()
+        payload = None if body is None else msgspec.json.encode(body)
+        headers = {"User-Agent": f"trillama/{__version__}", "Content-Type": "application/json"}
+        try:
+            connection.connect()
+            connection.sock.settimeout(None)
+            connection.request(method, self._base.path + path, payload, headers)
+            return connection, connection.getresponse()
+        except ConnectionRefusedError:
+            connection.close()
+            raise ServerDown from None
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise TrillamaError(f"{self.address.url}{path}: {error}") from None
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """One JSON call; None for an empty answer.
+
+        Raises:
+            ServerDown: nobody listens.
+            ServerRefused: status 400 or above.
+        """
+        connection, response = self._open(method, path, body)
+        try:
+            text = response.read()
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise ServerRefused(response.status, _reason(text))
+        return msgspec.json.decode(text) if text.strip().startswith((b"{", b"[")) else None
+
+    def stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
+        """Records of a JSON-lines answer, as they come; closing the iterator hangs up.
+
+        Raises:
+            ServerDown, ServerRefused: as ``call``; also for an error line in the stream.
+        """
+        connection, response = self._open("POST", path, body)
+        try:
+            if response.status >= 400:
+                raise ServerRefused(response.status, _reason(response.read()), streaming=True)
+            while line := response.readline(MAX_LINE):
+                record = msgspec.json.decode(line)
+                if record.get("error"):
+                    raise ServerRefused(200, record["error"])
+                yield record
+        except (OSError, http.client.HTTPException) as error:
+            raise TrillamaError(f"the server went away: {error}") from None
+        finally:
+            connection.close()
+
+    def check(self) -> None:
+        """Make sure that a server listens.
+
+        Raises:
+            ServerDown: nobody listens.
+        """
+        self.call("HEAD", "/")
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return str(msgspec.json.decode(body)["error"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return body.decode("utf-8", "replace").strip() or "the server gave no reason"
