@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _llama_cpp_missing() -> str | None:
     try:
-        import llama_cpp  # noqa: F401, PLC0415
+        import llama_cpp  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
         return f"llama_cpp cannot be imported: {error}"
     return None
