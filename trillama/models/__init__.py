@@ -1,0 +1,1 @@
+"""Library: names to files, what a model is, and whether its weights are sound."""

@@ -1,0 +1,1 @@
+"""Language: messages to prompts, and generated text back to its parts."""

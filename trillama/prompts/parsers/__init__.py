@@ -1,0 +1,1 @@
+"""Readers of generated text, one family a file."""
