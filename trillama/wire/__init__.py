@@ -1,0 +1,1 @@
+"""Words: the shapes that cross the wire, one set a dialect, and pure translation of them."""

@@ -1,0 +1,142 @@
+"""Decoded JSON into typed fields, refusing what Go would refuse, in Go's words.
+
+A reader takes a value and the ``Place`` it stands at. ``fields`` reads an object by a table of
+readers: unknown keys are skipped, keys match without regard to case when none matches exactly, and
+``null`` means absent. The first mismatch in the order of the document is reported.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..base.errors import BadRequest
+from .gojson import kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: the Go struct of the body and the path below it."""
+
+    struct: str
+    path: str = ""
+
+    def below(self, name: str) -> Place:
+        """The place of a member."""
+        return Place(self.struct, f"{self.path}.{name}" if self.path else name)
+
+    def mismatch(self, value: object, go_type: str) -> BadRequest:
+        """The error for a value of the wrong kind."""
+        shown = kind_of(value)
+        if isinstance(value, float) and go_type == "int":
+            shown = f"number {value:g}" if value != int(value) else f"number {value}"
+        where = f"struct field {self.struct}.{self.path}" if self.path else "value"
+        return BadRequest(f"json: cannot unmarshal {shown} into Go {where} of type {go_type}")
+
+
+Reader: TypeAlias = Callable[[Any, Place], Any]
+Table: TypeAlias = Mapping[str, Reader]
+
+
+def string(value: Any, place: Place) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise place.mismatch(value, "string")
+    return value
+
+
+def boolean(value: Any, place: Place) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise place.mismatch(value, "bool")
+    return value
+
+
+def integer(value: Any, place: Place) -> int:
+    """A number written without fraction or exponent, of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise place.mismatch(value, "int")
+    if not -(2**63) <= value < 2**63:
+        raise BadRequest(
+            f"json: cannot unmarshal number {value} into Go struct field "
+            f"{place.struct}.{place.path} of type int"
+        )
+    return value
+
+
+def mapping(value: Any, place: Place) -> dict[str, Any]:
+    """An object of any members."""
+    if not isinstance(value, dict):
+        raise place.mismatch(value, "map[string]interface {}")
+    return value
+
+
+def anything(value: Any, place: Place) -> Any:
+    """Whatever it is."""
+    return value
+
+
+def picture(value: Any, place: Place) -> bytes:
+    """Standard padded base64; newlines in it are tolerated."""
+    if isinstance(value, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
+        return bytes(value)
+    text = string(value, place).replace("\n", "").replace("\r", "")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadRequest(f"illegal base64 data at input byte {_bad_base64(text)}") from None
+
+
+def _bad_base64(text: str) -> int:
+    letters = (c.isascii() and (c.isalnum() or c in "+/") for c in text)
+    plain = next((at for at, good in enumerate(letters) if not good), len(text))
+    padded = text[plain:].count("=") == len(text) - plain and len(text) % 4 == 0
+    return len(text) // 4 * 4 if padded or plain == len(text) else plain
+
+
+def list_of(read: Reader, go_type: str) -> Reader:
+    """An array whose items ``read`` reads; ``null`` items are left out."""
+
+    def reader(value: Any, place: Place) -> list[Any]:
+        if not isinstance(value, list):
+            raise place.mismatch(value, go_type)
+        return [read(item, place) for item in value if item is not None]
+
+    return reader
+
+
+def struct_of(table: Table, go_type: str, make: Callable[..., Any] = dict) -> Reader:
+    """An object of the members in ``table``, handed to ``make`` by name."""
+
+    def reader(value: Any, place: Place) -> Any:
+        if not isinstance(value, dict):
+            raise place.mismatch(value, go_type)
+        return make(**fields(value, table, place))
+
+    return reader
+
+
+def fields(members: Mapping[str, Any], table: Table, place: Place) -> dict[str, Any]:
+    """The members of an object that ``table`` knows and that are not ``null``."""
+    found: dict[str, Any] = {}
+    for key, value in members.items():
+        name = key if key in table else key.lower()
+        if name in table and value is not None:
+            found[name] = table[name](value, place.below(name))
+    return found
+
+
+def body(value: Any, table: Table, go_name: str) -> dict[str, Any]:
+    """The fields of a request; a body of ``null`` has none.
+
+    Raises:
+        BadRequest: the body is no object, or a field has the wrong type.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise Place(go_name).mismatch(value, f"api.{go_name}")
+    return fields(value, table, Place(go_name))

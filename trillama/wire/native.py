@@ -1,0 +1,255 @@
+"""The native dialect: ``/api/generate`` and ``/api/chat`` as Ollama's clients speak it.
+
+``read_generate`` and ``read_chat`` turn a body into a typed request, ``generate_turn`` and
+``chat_turn`` turn that into neutral words; ``records`` writes what comes back. Field names and
+the texts of errors are Ollama's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..base.durations import keep_alive_from_json
+from ..base.errors import BadRequest, NotFound, Unsupported
+from ..base.messages import Message, ToolCall, ToolFunction
+from ..base.turns import TurnRequest
+from . import gojson, goshape
+from .goshape import Place
+
+THINK_LEVELS = ("high", "medium", "low", "max")
+_THINK_WORDS = '"high", "medium", "low", "max", true, or false'
+MAX_TOP_LOGPROBS = 20
+
+
+class _Common(msgspec.Struct, kw_only=True):
+    model: str = ""
+    stream: bool = True
+    format: Any = None
+    keep_alive: int | None = None
+    options: dict[str, Any] = {}
+    think: bool | str | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    debug_render_only: bool = False
+
+
+class GenerateRequest(_Common, kw_only=True):
+    """Body of ``/api/generate``; ``context`` is None when absent, which ``[]`` is not."""
+
+    prompt: str = ""
+    suffix: str = ""
+    system: str = ""
+    template: str = ""
+    context: list[int] | None = None
+    raw: bool = False
+    images: list[bytes] = []
+
+
+class ChatRequest(_Common, kw_only=True):
+    """Body of ``/api/chat``."""
+
+    messages: list[Message] = []
+    tools: list[Any] = []
+
+
+def _think(value: Any, place: Place) -> bool | str:
+    if isinstance(value, bool) or value in THINK_LEVELS:
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, str):
+        raise BadRequest(f'invalid think value: "{value}" (must be {_THINK_WORDS})')
+    words = _THINK_WORDS.replace(", true, or false", "")
+    raise BadRequest(f"think must be a boolean or string ({words}, true, or false)")
+
+
+def _keep_alive(value: Any, place: Place) -> int | None:
+    try:
+        return keep_alive_from_json(value)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
+
+
+def _arguments(value: Any, place: Place) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequest("Value looks like object, but can't find closing '}' symbol")
+    return value
+
+
+def _tool_call(function: ToolFunction | None = None, id: str = "") -> ToolCall:  # noqa: A002
+    return ToolCall(function=function or ToolFunction(name=""), id=id)
+
+
+def _message(**found: Any) -> Message:
+    for name in ("images", "tool_calls"):
+        found[name] = tuple(found.get(name, ()))
+    found["role"] = found.get("role", "").lower()
+    return Message(**{"content": "", **found})
+
+
+_FUNCTION: goshape.Table = {
+    "index": goshape.integer,
+    "name": goshape.string,
+    "arguments": _arguments,
+}
+_TOOL_CALL: goshape.Table = {
+    "id": goshape.string,
+    "function": goshape.struct_of(
+        _FUNCTION, "api.ToolCallFunction", lambda **found: ToolFunction(**{"name": "", **found})
+    ),
+}
+_MESSAGE: goshape.Table = {
+    "role": goshape.string,
+    "content": goshape.string,
+    "thinking": goshape.string,
+    "images": goshape.list_of(goshape.picture, "[]api.ImageData"),
+    "tool_calls": goshape.list_of(
+        goshape.struct_of(_TOOL_CALL, "api.ToolCall", _tool_call), "[]api.ToolCall"
+    ),
+    "tool_name": goshape.string,
+    "tool_call_id": goshape.string,
+}
+_COMMON: goshape.Table = {
+    "model": goshape.string,
+    "stream": goshape.boolean,
+    "format": goshape.anything,
+    "keep_alive": _keep_alive,
+    "options": goshape.mapping,
+    "think": _think,
+    "truncate": goshape.boolean,
+    "shift": goshape.boolean,
+    "logprobs": goshape.boolean,
+    "top_logprobs": goshape.integer,
+    "_debug_render_only": goshape.boolean,
+}
+_GENERATE: goshape.Table = {
+    **_COMMON,
+    "prompt": goshape.string,
+    "suffix": goshape.string,
+    "system": goshape.string,
+    "template": goshape.string,
+    "context": goshape.list_of(goshape.integer, "[]int"),
+    "raw": goshape.boolean,
+    "images": goshape.list_of(goshape.picture, "[]api.ImageData"),
+}
+_CHAT: goshape.Table = {
+    **_COMMON,
+    "messages": goshape.list_of(
+        goshape.struct_of(_MESSAGE, "api.Alias", _message), "[]api.Message"
+    ),
+    "tools": goshape.list_of(
+        lambda value, place: goshape.struct_of({}, "api.Tool")(value, place) or value, "api.Tools"
+    ),
+}
+
+
+def _read(body: bytes, table: goshape.Table, go_name: str) -> dict[str, Any]:
+    found = goshape.body(gojson.decode(body), table, go_name)
+    if "_debug_render_only" in found:
+        found["debug_render_only"] = found.pop("_debug_render_only")
+    if not 0 <= found.get("top_logprobs", 0) <= MAX_TOP_LOGPROBS:
+        raise BadRequest(f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
+    return found
+
+
+def read_generate(body: bytes) -> GenerateRequest:
+    """Decode a body of ``/api/generate``.
+
+    Raises:
+        BadRequest: with Ollama's text.
+    """
+    return GenerateRequest(**_read(body, _GENERATE, "GenerateRequest"))
+
+
+def read_chat(body: bytes) -> ChatRequest:
+    """Decode a body of ``/api/chat``.
+
+    Raises:
+        BadRequest: with Ollama's text.
+    """
+    return ChatRequest(**_read(body, _CHAT, "ChatRequest"))
+
+
+def _refuse(fields: dict[str, bool]) -> None:
+    """Say no to what is asked for and not there yet, naming it."""
+    asked = [name for name, wanted in fields.items() if wanted]
+    if asked:
+        raise Unsupported(f"not supported by this version of trillama: {', '.join(asked)}")
+
+
+def _common(request: _Common) -> dict[str, Any]:
+    return {
+        "model": request.model,
+        "options": request.options,
+        "think": request.think,
+        "keep_alive": request.keep_alive,
+        "truncate": request.truncate,
+        "shift": request.shift,
+    }
+
+
+def generate_turn(request: GenerateRequest) -> TurnRequest:
+    """Neutral words for a generate request.
+
+    Raises:
+        NotFound: no model was named (Ollama's answer here, where chat has a 400).
+        Unsupported: a known field that is not there yet.
+        BadRequest: fields that exclude each other.
+    """
+    if not request.model.strip():
+        raise NotFound(f"model '{request.model}' not found")
+    _refuse(
+        {
+            "suffix": bool(request.suffix),
+            "template": bool(request.template),
+            "images": bool(request.images),
+            "format": request.format not in (None, ""),
+            "logprobs": request.logprobs,
+        }
+    )
+    common = _common(request)
+    if request.raw:
+        if request.system or request.context:
+            raise BadRequest("raw mode does not support template, system, or context")
+        return TurnRequest(raw=request.prompt, **common)
+    roles = (("system", request.system), ("user", request.prompt))
+    return TurnRequest(
+        messages=tuple(Message(role, text) for role, text in roles if text)
+        if request.prompt
+        else (),
+        prefix=None if request.context is None else tuple(request.context),
+        wants_tokens=True,
+        **common,
+    )
+
+
+def chat_turn(request: ChatRequest) -> TurnRequest:
+    """Neutral words for a chat request.
+
+    Raises:
+        BadRequest: no model was named.
+        Unsupported: a known field that is not there yet.
+    """
+    if not request.model.strip():
+        raise BadRequest("model is required")
+    _refuse(
+        {
+            "tools": bool(request.tools),
+            "images": any(message.images for message in request.messages),
+            "format": request.format not in (None, ""),
+            "logprobs": request.logprobs,
+        }
+    )
+    return TurnRequest(messages=tuple(request.messages), **_common(request))
+
+
+__all__ = [
+    "ChatRequest",
+    "GenerateRequest",
+    "chat_turn",
+    "generate_turn",
+    "read_chat",
+    "read_generate",
+]

@@ -1,0 +1,116 @@
+"""Records of the native dialect: neutral events as NDJSON lines or as one object.
+
+The hot path of every native stream: what is the same in each record is encoded once, so a token
+costs one escaped string and one join. Field order and what is left out when empty are Ollama's;
+``truncated`` and ``prompt_tokens_dropped`` are ours and stand on the last record only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from ..base.turns import Finished, Piece, TurnEvent
+from .gojson import Clock, encode, encode_text
+
+_MORE = b',"done":false}\n'
+
+
+def _metrics(event: Finished) -> dict[str, Any]:
+    usage = event.usage
+    found = {
+        "total_duration": event.total_ns,
+        "load_duration": event.load_ns,
+        "prompt_eval_count": usage.prompt_tokens,
+        "prompt_eval_duration": usage.prompt_ns,
+        "eval_count": usage.output_tokens,
+        "eval_duration": usage.output_ns,
+        "truncated": event.dropped > 0,
+        "prompt_tokens_dropped": event.dropped,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+class Records:
+    """Writes the records of one answer.
+
+    Args:
+        model: the name as the client sent it.
+    """
+
+    content_type = "application/x-ndjson"
+    _open: ClassVar[bytes]
+    _close: ClassVar[bytes]
+    _debug: ClassVar[dict[str, Any]]
+
+    def __init__(self, model: str, clock: Clock | None = None) -> None:
+        self._clock = clock or Clock()
+        self._model = model
+        self._head = b'{"model":' + encode_text(model) + b',"created_at":"'
+
+    def write(self, events: Sequence[TurnEvent]) -> bytes:
+        """Lines for events that came together."""
+        start = self._head + self._clock.utc().encode() + b'"' + self._open
+        return b"".join(
+            [
+                start + self._said(event) + _MORE
+                if isinstance(event, Piece)
+                else start + b'""' + self._close + self._ending(event)
+                for event in events
+            ]
+        )
+
+    def whole(self, said: Piece, end: Finished) -> bytes:
+        """The one object of an answer that is not streamed."""
+        return self._record(said, self._ending(end)).rstrip()
+
+    def nothing_said(self, reason: str) -> bytes:
+        """The object that answers a mere load or unload."""
+        return self._record(Piece(), b',"done":true,"done_reason":"' + reason.encode() + b'"}')
+
+    def rendered(self, template: str) -> bytes:
+        """The object that shows a rendered prompt instead of an answer."""
+        return encode(
+            {
+                "model": self._model,
+                "created_at": self._clock.utc(),
+                **self._debug,
+                "done": False,
+                "_debug_info": {"rendered_template": template},
+            }
+        )
+
+    def error(self, message: str) -> bytes:
+        """The line that ends a stream in trouble."""
+        return b'{"error":' + encode_text(message) + b"}\n"
+
+    def _record(self, said: Piece, ending: bytes) -> bytes:
+        moment = self._clock.utc().encode()
+        return self._head + moment + b'"' + self._open + self._said(said) + ending
+
+    def _said(self, said: Piece) -> bytes:
+        content = encode_text(said.content)
+        if said.thinking:
+            content += b',"thinking":' + encode_text(said.thinking)
+        return content + self._close
+
+    def _ending(self, event: Finished) -> bytes:
+        tokens = {"context": event.tokens} if event.tokens else {}
+        found = {"done": True, "done_reason": event.reason.value, **tokens, **_metrics(event)}
+        return b"," + encode(found)[1:] + b"\n"
+
+
+class GenerateRecords(Records):
+    """Records of ``/api/generate``."""
+
+    _open = b',"response":'
+    _close = b""
+    _debug: ClassVar[dict[str, Any]] = {"response": ""}
+
+
+class ChatRecords(Records):
+    """Records of ``/api/chat``."""
+
+    _open = b',"message":{"role":"assistant","content":'
+    _close = b"}"
+    _debug: ClassVar[dict[str, Any]] = {"message": {"role": "", "content": ""}}
