@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trillama.base.errors import EngineError, ModelLoadError
+from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from . import guards
-from .base import Batch, ContextLimits, ContextParams, DecodeStatus
+from .base import Batch, ContextLimits, ContextParams, DecodeStatus, Vocabulary
 from .chains import LlamaChain
 from .library import LogTail, lib
 from .params import context_params
@@ -62,6 +62,8 @@ class LlamaBatch(guards.GuardedBatch):
 class LlamaContext:
     """See ``base.Context``; made by ``LlamaModel.open_context``."""
 
+    vocabulary: Vocabulary
+
     def __init__(
         self,
         model: int,
@@ -80,13 +82,14 @@ class LlamaContext:
         """
         params = guards.check_context(params)
         self.vocabulary = vocabulary
+        self._columns, self._suppressed = vocabulary.size, vocabulary.suppressed
         self._on_close = on_close
         self._stop = (ctypes.c_uint8 * 2)(0, 0)
         with LogTail() as log:
             struct = context_params(params, ctypes.addressof(self._stop))
             self._pointer: int | None = lib.llama_init_from_model(model, struct)
         if not self._pointer:
-            raise ModelLoadError(f"cannot open a context: {log.reason()}")
+            raise log.failure("cannot open a context")
         self._memory: int | None = lib.llama_get_memory(self._pointer)
         self.limits = _read_limits(self._pointer, self._memory, model, params)
         self._unified = params.unified
@@ -107,7 +110,7 @@ class LlamaContext:
         pointer = self._pointer or self._refuse()
         if not isinstance(batch, LlamaBatch):
             raise EngineError("the batch was not made by this engine")
-        outputs = batch.check(self.limits, self.vocabulary.size)
+        outputs = batch.check(self.limits, self._columns)
         batch.c.n_tokens = batch.size
         self._outputs = 0
         code = lib.llama_decode(pointer, batch.c)
@@ -125,7 +128,7 @@ class LlamaContext:
             EngineError: the library has no logits, or the context is closed.
         """
         pointer = self._pointer or self._refuse()
-        rows, columns = self._outputs, self.vocabulary.size
+        rows, columns = self._outputs, self._columns
         if not rows:
             return np.empty((0, columns), np.float32)
         lib.llama_synchronize(pointer)
@@ -137,8 +140,8 @@ class LlamaContext:
             kind = self._row_types[rows] = ctypes.c_float * (rows * columns)
         memory: Any = kind.from_address(address)
         view = np.frombuffer(memory, np.float32).reshape(rows, columns)
-        if self.vocabulary.suppressed.size:
-            view[:, self.vocabulary.suppressed] = -np.inf
+        if self._suppressed.size:
+            view[:, self._suppressed] = -np.inf
         return view
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
@@ -201,7 +204,7 @@ class LlamaContext:
         Raises:
             BadRequest: options that would poison the samplers.
         """
-        return LlamaChain(options, history, self.vocabulary.size, self.limits.cells)
+        return LlamaChain(options, history, self._columns, self.limits.cells)
 
     def interrupt(self) -> None:
         """Make the running CPU decode return INTERRUPTED soon. Any thread; a no-op on GPUs.

@@ -143,11 +143,17 @@ class LogTail:
         """All lines kept, oldest first."""
         return [line for _, line in self._lines]
 
-    def reason(self) -> str:
-        """The library's own words for a failure: its error lines, shortened."""
-        errors = [line for level, line in self._lines if level == _ERROR]
-        told = [_without_function(line) for line in errors or self.lines[-2:]]
-        return "; ".join(dict.fromkeys(filter(None, told[:4]))) or "llama.cpp gave no reason"
+    def failure(self, what: str) -> ModelLoadError:
+        """An error for the failed call: its first cause in the message, the rest as a note.
+
+        The first error line names the cause, those after it only who passed it on.
+        """
+        errors = [line for level, line in self._lines if level == _ERROR] or self.lines[-2:]
+        cause = _without_function(errors[0]) if errors else "llama.cpp gave no reason"
+        error = ModelLoadError(f"{what}: {cause}")
+        if errors:
+            error.add_note("llama.cpp: " + " | ".join(errors))
+        return error
 
 
 def _without_function(line: str) -> str:

@@ -13,7 +13,7 @@ import threading
 
 from trillama.base.errors import Cancelled, ModelLoadError
 
-from .base import ContextParams, Device, LoadParams, ProgressHook
+from .base import ContextParams, Device, LoadParams, ProgressHook, Vocabulary
 from .context import LlamaBatch, LlamaContext
 from .devices import devices
 from .library import LogTail, lib, library_version, start
@@ -26,6 +26,8 @@ __all__ = ["LlamaBackend", "LlamaBatch", "LlamaContext", "LlamaModel"]
 class LlamaModel:
     """Loaded weights; see ``base.Model``. Made by ``LlamaBackend.load``."""
 
+    vocabulary: Vocabulary
+
     def __init__(self, pointer: int) -> None:
         """Take over the model at ``pointer``; it is freed if it turns out to be unusable.
 
@@ -36,7 +38,8 @@ class LlamaModel:
         self._lock = threading.RLock()
         self._contexts: list[LlamaContext] = []
         try:
-            self.vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
+            self._vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
+            self.vocabulary = self._vocabulary
             self.facts = read_facts(pointer, memory_kind(pointer))
         except BaseException:
             lib.llama_model_free(pointer)
@@ -52,7 +55,7 @@ class LlamaModel:
         with self._lock:
             if self._pointer is None:
                 raise ModelLoadError("the model is closed")
-            context = LlamaContext(self._pointer, self.vocabulary, params, self._forget)
+            context = LlamaContext(self._pointer, self._vocabulary, params, self._forget)
             self._contexts.append(context)
             return context
 
@@ -71,7 +74,7 @@ class LlamaModel:
                 return
             for context in list(self._contexts):
                 context.close()
-            self.vocabulary.close()
+            self._vocabulary.close()
             lib.llama_model_free(pointer)
 
     def __repr__(self) -> str:
@@ -111,7 +114,7 @@ class LlamaBackend:
             return LlamaModel(pointer)
         if steps and steps.cancelled:
             raise steps.failure or Cancelled("the load was cancelled")
-        raise ModelLoadError(f"cannot load {os.path.basename(path)}: {log.reason()}")
+        raise log.failure(f"cannot load {os.path.basename(path)}")
 
     def devices(self) -> list[Device]:
         """Devices in the library's order, CPU included."""
