@@ -81,7 +81,7 @@ def _add_weights(writer: GGUFWriter, shape: TinyShape) -> None:
 
     def matrix(name: str, rows: int, columns: int, scale: float = 0.08) -> None:
         values = random.standard_normal((rows, columns), dtype=np.float32) * scale
-        writer.add_tensor(name, values.astype(np.float16))
+        writer.add_tensor(name, values)
 
     width, hidden, size = shape.width, shape.hidden, len(vocabulary())
     matrix("token_embd.weight", size, width, 1.0)
@@ -92,14 +92,14 @@ def _add_weights(writer: GGUFWriter, shape: TinyShape) -> None:
         writer.add_tensor(f"{block}.attn_norm.weight", np.ones(width, np.float32))
         writer.add_tensor(f"{block}.ffn_norm.weight", np.ones(width, np.float32))
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            matrix(f"{block}.{part}.weight", width, width)
+            matrix(f"{block}.{part}.weight", width, width, 0.15)
         matrix(f"{block}.ffn_gate.weight", hidden, width)
         matrix(f"{block}.ffn_up.weight", hidden, width)
         matrix(f"{block}.ffn_down.weight", width, hidden)
 
 
 def make_tiny(path: Path, shape: TinyShape | None = None) -> Path:
-    """Write a llama-architecture model of about 250 kB to ``path`` and return it."""
+    """Write a llama-architecture model of about 500 kB to ``path`` and return it."""
     shape = shape or TinyShape()
     writer = GGUFWriter(path, "llama")
     writer.add_name("tiny random")
