@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.decoding import prefill
 
 from bench.load import Load
 from bench.make_model import ModelShape, write_model
 from bench.vocabulary import build_vocabulary
+from tests.support.decoding import prefill
 from trillama.engine.base import ContextParams, LoadParams
 from trillama.engine.llama import LlamaBackend, LlamaModel
 

@@ -1,0 +1,157 @@
+"""Does a long prompt stall the streams that run? Their worst gap against their usual one.
+
+    python -m bench.stall --model m.gguf --streams 16 --prompt-tokens 12000
+
+Streams run until they flow evenly, then one long prompt arrives. What the streams do from its
+arrival to its first token is set against what they did just before. trillama runs twice, with its
+step budget off and on; rivals have none.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import trio
+
+from bench import machine
+from bench.load import Load, Target, stream_into
+from bench.report import RESULTS
+from bench.servers import Setup, open_server
+from bench.stats import Reply, median, percentile
+
+#: Texts of every stream before the long prompt is sent; enough for a median.
+SETTLED = 24
+POLL = 0.02
+
+
+@dataclass(frozen=True)
+class Question:
+    """`streams` short requests of `new_tokens` each, then a prompt of `prompt_tokens`."""
+
+    streams: int
+    prompt_tokens: int
+    new_tokens: int
+    seconds: float
+
+    @property
+    def cells(self) -> int:
+        return self.prompt_tokens + 512 + self.streams * (64 + self.new_tokens)
+
+
+class Answer(msgspec.Struct):
+    """Milliseconds; `ratio` is worst over median. `ended_early` streams did not see the end."""
+
+    who: str
+    median_gap: float
+    gap_p99: float
+    worst_gap: float
+    ratio: float
+    long_ttft: float
+    slowdown: float
+    ended_early: int
+    errors: int
+
+
+def judge(who: str, streams: Sequence[Reply], long: Reply) -> Answer:
+    """The figures of one experiment. Gaps that end after the long prompt's first text don't count,
+    nor does anything before it was sent, but for the median."""
+    until = long.texts[0] if long.texts else long.ended
+    before = [b - a for r in streams for a, b in pairwise(r.texts) if b <= long.sent]
+    during = [b - a for r in streams for a, b in pairwise(r.texts) if long.sent < b <= until]
+    # A stream that is silent until the end shows no gap that ended: count what it waited so far.
+    last = [max((t for t in r.texts if t <= until), default=until) for r in streams if not r.ended]
+    open_gaps = [until - t for t in last]
+    usual, worst = median(before), max([*during, *open_gaps], default=float("nan"))
+    return Answer(
+        who,
+        median_gap=1e3 * usual,
+        gap_p99=1e3 * percentile(during, 99),
+        worst_gap=1e3 * worst,
+        ratio=worst / usual,
+        long_ttft=1e3 * (until - long.sent),
+        slowdown=median(during) / usual,
+        ended_early=sum(1 for r in streams if r.ended and r.ended < until),
+        errors=sum(1 for r in [*streams, long] if r.error),
+    )
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Look again and again: the replies tell nobody when they grow, to stay cheap."""
+    while not condition():  # noqa: ASYNC110
+        await trio.sleep(POLL)
+
+
+async def experiment(target: Target, question: Question) -> tuple[list[Reply], Reply]:
+    """Let streams flow, send the long prompt, stop at its first text or at the time limit."""
+    short = Load(question.streams, 32, question.new_tokens, question.streams, seed=1)
+    long_load = Load(1, question.prompt_tokens, 8, 1, seed=2)
+    streams = [Reply(0.0, [], 0.0) for _ in range(question.streams)]
+    long = Reply(0.0, [], 0.0)
+    with trio.move_on_after(question.seconds):
+        async with trio.open_nursery() as nursery:
+            for i, reply in enumerate(streams):
+                body = (short.prompt(i), question.new_tokens)
+                nursery.start_soon(stream_into, reply, target, *body)
+            await wait_until(lambda: min(len(r.texts) for r in streams) >= SETTLED)
+            nursery.start_soon(stream_into, long, target, long_load.prompt(0), 8)
+            await wait_until(lambda: bool(long.texts or long.ended))
+            nursery.cancel_scope.cancel()
+    long.ended = long.ended or time.perf_counter()
+    return streams, long
+
+
+def ask(who: str, setup: Setup, question: Question) -> Answer:
+    """One server, started for this; a warm-up request comes first."""
+    label = f"{who}, budget {setup.step_budget}" if who == "trillama" else who
+    with open_server(who, setup) as server:
+        warm_up = Reply(0.0, [], 0.0)
+        trio.run(stream_into, warm_up, server.target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
+        return judge(label, *trio.run(experiment, server.target, question))
+
+
+def format_answers(answers: Sequence[Answer]) -> str:
+    head = f"{'':24}{'median gap':>12}{'p99':>9}{'worst':>9}{'worst/median':>14}{'long TTFT':>11}"
+    lines = [head + "   (ms)"]
+    for a in answers:
+        gaps_text = f"{a.median_gap:12.1f}{a.gap_p99:9.1f}{a.worst_gap:9.1f}"
+        lines.append(f"{a.who:24}{gaps_text}{a.ratio:13.1f}x{a.long_ttft:11.0f}")
+        if a.errors or a.ended_early:
+            lines.append(f"  ! {a.errors} errors, {a.ended_early} streams ended early")
+    return "\n".join(lines)
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.option("--model", required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--who", default="trillama,equal", show_default=True, help="comma-separated servers")
+@click.option("--budgets", default="off,auto", show_default=True, help="for trillama")
+@click.option("--streams", default=16, show_default=True)
+@click.option("--prompt-tokens", default=12000, show_default=True)
+@click.option("--new-tokens", default=900, show_default=True, help="at most, of each stream")
+@click.option("--seconds", default=240.0, show_default=True, help="time limit of each run")
+@click.option("--threads", default=os.cpu_count() or 1, show_default=True)
+def main(model: Path, who: str, budgets: str, threads: int, **numbers: Any) -> None:
+    machine.warn_if_busy()
+    question = Question(**numbers)
+    answers = []
+    for name in who.split(","):
+        for budget in budgets.split(",") if name == "trillama" else ["auto"]:
+            cells, parallel = question.cells, question.streams + 1
+            setup = Setup(model, parallel, cells, threads, step_budget=budget)
+            answers.append(ask(name, setup, question))
+            print(format_answers(answers[-1:]), flush=True)
+    print(format_answers(answers))
+    RESULTS.mkdir(exist_ok=True)
+    result = {"facts": machine.describe(), "question": numbers, "answers": answers}
+    (RESULTS / "stall.json").write_bytes(msgspec.json.encode(result))
+
+
+if __name__ == "__main__":
+    main()

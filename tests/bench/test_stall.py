@@ -1,0 +1,48 @@
+"""How a stall is judged, on made-up arrivals of text."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.stall import judge
+from bench.stats import Reply
+
+
+def stream(*texts: float, ended: float = 0.0) -> Reply:
+    return Reply(0.0, list(texts), ended)
+
+
+def long_prompt(sent: float, first: float) -> Reply:
+    return Reply(sent, [first], 0.0)
+
+
+def test_the_worst_gap_is_set_against_the_usual_one() -> None:
+    """The median comes from before the long prompt, the worst gap from while it was read."""
+    one = stream(0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.5, 1.6, 9.0)
+    other = stream(0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.6, 9.0)
+
+    answer = judge("x", [one, other], long_prompt(0.45, 1.7))
+
+    assert answer.median_gap == pytest.approx(100)
+    assert answer.worst_gap == pytest.approx(1000)
+    assert answer.ratio == pytest.approx(10)
+    assert answer.long_ttft == pytest.approx(1250)
+
+
+def test_a_stream_silent_to_the_end_is_the_worst_of_all() -> None:
+    """A gap that had not ended when the long prompt was done counts as long as it lasted."""
+    answer = judge("x", [stream(0.0, 0.1, 0.2, 0.3)], long_prompt(0.25, 5.3))
+
+    assert answer.worst_gap == pytest.approx(5000)
+
+
+def test_streams_that_ended_early_and_errors_are_told() -> None:
+    """An experiment whose streams were gone before the prompt was read says so."""
+    gone = stream(0.0, 0.1, 0.2, 0.3, ended=0.4)
+    failed = stream(0.0, 0.1, 0.2)
+    failed.error = "cut"
+
+    answer = judge("x", [gone, failed], long_prompt(0.15, 1.0))
+
+    assert answer.ended_early == 1
+    assert answer.errors == 1
