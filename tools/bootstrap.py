@@ -63,7 +63,8 @@ def choices(env: Mapping[str, str], last: Stamp | None) -> dict[str, str]:
     merged = remembered | {name: env[name] for name in CHOICES if name in env}
     if merged.get("CUDA", "") not in ("", "0", "1"):
         raise Stop(f"CUDA is {merged['CUDA']!r}; it may be 0 or 1")
-    return {name: value for name, value in merged.items() if value}
+    nothing = {"CUDA": ("", "0")}
+    return {name: value for name, value in merged.items() if value not in nothing.get(name, ("",))}
 
 
 def digest(key: str, inputs: tuple[Path, ...] = INPUTS) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "trillama"
 
-type_of_function = ast.FunctionDef | ast.AsyncFunctionDef
+ENVIRONMENT = frozenset({"os.environ", "os.environb", "os.getenv", "os.getenvb"})
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -44,25 +45,20 @@ class Module:
             elif name := _named_at_run_time(node):
                 yield name
 
-    def functions(self) -> Iterator[type_of_function]:
+    def functions(self) -> Iterator[Function]:
         """Every function and method."""
         for node in ast.walk(self.tree):
-            if isinstance(node, type_of_function):
+            if isinstance(node, Function):
                 yield node
 
     def reads_environment(self) -> bool:
         """Whether it touches os.environ, os.environb or os.getenv, by whatever road."""
-        words = {"environ", "environb", "getenv", "getenvb"}
-        by_attribute = any(
-            isinstance(node, ast.Attribute)
-            and node.attr in words
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "os"
+        by_attribute = {
+            f"{node.value.id}.{node.attr}"
             for node in ast.walk(self.tree)
-        )
-        return by_attribute or any(
-            name in {f"os.{word}" for word in words} for name in self.imports()
-        )
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        return not ENVIRONMENT.isdisjoint(by_attribute | set(self.imports()))
 
     def _base(self, node: ast.ImportFrom) -> str:
         if not node.level:
@@ -91,7 +87,7 @@ def modules(folder: Path = PACKAGE) -> tuple[Module, ...]:
     return tuple(found)
 
 
-def code_lines(function: type_of_function) -> int:
+def code_lines(function: Function) -> int:
     """Lines from ``def`` to the end, without the docstring."""
     total = (function.end_lineno or function.lineno) - function.lineno + 1
     first = function.body[0]
@@ -100,7 +96,7 @@ def code_lines(function: type_of_function) -> int:
     return total
 
 
-def parameters(function: type_of_function) -> int:
+def parameters(function: Function) -> int:
     """How many values a caller may have to give; self and cls do not count."""
     given = function.args
     names = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
@@ -111,8 +107,6 @@ def _named_at_run_time(node: ast.AST) -> str | None:
     """The module of ``import_module("x")`` and ``__import__("x")``."""
     if not (isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant)):
         return None
-    called = (
-        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-    )
+    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
     value = node.args[0].value
     return value if called in ("import_module", "__import__") and isinstance(value, str) else None
