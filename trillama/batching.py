@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +29,7 @@ from .engine.choose import choose
 from .engine.operations import Operation, carry_out
 from .engine.sampling import RowSampler, Tier, tier
 from .kv import KVPool
-from .seats import BatchStatistics, Plan, Seat, coming_prefix, divide, validate
-
-CHAIN_THREADS = 2
+from .seats import BatchStatistics, Counts, Plan, Seat, coming_prefix, divide, validate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +57,7 @@ class Batcher:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        policy = policy or Policy()
-        limits = context.limits
+        policy, limits = policy or Policy(), context.limits
         most = min(limits.outputs, limits.sequences, limits.batch)
         self._context = context
         self._clock = clock
@@ -68,15 +65,14 @@ class Batcher:
         self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
         self._batch = context.new_batch()
         self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
-        self._pool = ThreadPoolExecutor(CHAIN_THREADS, thread_name_prefix="sampling")
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sampling")
         self._seats: dict[str, Seat] = {}
         self._waiting: deque[Seat] = deque()
         self._live: list[Seat] = []
         self._events: list[StepEvent] = []
         self._awake = False
         self._failures = 0
-        self._steps = self._prompt_tokens = self._cached_tokens = 0
-        self._output_tokens = self._preemptions = self._no_room = 0
+        self._counts = Counts()
 
     # -- commands -------------------------------------------------------------------------------
 
@@ -140,12 +136,7 @@ class Batcher:
             generating=generating,
             paused=sum(seat.paused for seat in self._seats.values()),
             kv=self._kv.statistics(),
-            steps=self._steps,
-            prompt_tokens=self._prompt_tokens,
-            cached_tokens=self._cached_tokens,
-            output_tokens=self._output_tokens,
-            preemptions=self._preemptions,
-            no_room=self._no_room,
+            **asdict(self._counts),
         )
 
     def __repr__(self) -> str:
@@ -167,7 +158,7 @@ class Batcher:
         plan = self._plan()
         self._awake = bool(plan)
         if plan and self._run(plan):
-            self._steps += 1
+            self._counts.steps += 1
         events, self._events = self._events, []
         return events
 
@@ -181,8 +172,9 @@ class Batcher:
                 return
             if seat.paused or self._prefix_is_coming(seat):
                 continue
-            if not self._seat(seat) and not self._park_paused():
-                return
+            while not self._seat(seat):
+                if not self._park_paused():
+                    return
 
     def _seat(self, seat: Seat) -> bool:
         promised = sum(other.remaining for other in self._live) + len(self._live)
@@ -194,17 +186,18 @@ class Batcher:
         self._apply(grant.operations)
         seat.sequence, seat.awaits = grant.sequence, None
         if seat.admitted_step < 0:
-            self._cached_tokens += grant.cached
+            self._counts.cached_tokens += grant.cached
             self._events.append(Admitted(seat.job.id, grant.cached, self._clock()))
-        seat.admitted_step = self._steps
+        seat.admitted_step = self._counts.steps
         return True
 
     def _park_paused(self) -> bool:
         """Take the place of a job whose reader is slow, for one that could run."""
-        parked = next((seat for seat in self._live if seat.paused), None)
-        if parked is not None:
-            self._preempt(parked)
-        return parked is not None
+        for seat in self._live:
+            if seat.paused:
+                self._preempt(seat)
+                return True
+        return False
 
     def _prefix_is_coming(self, seat: Seat) -> bool:
         """Whether a job in prefill is about to compute what this one would compute again."""
@@ -241,7 +234,7 @@ class Batcher:
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
         rows = self._context.limits.outputs - generating
-        return divide(waiting, budget, self._steps)[:rows]
+        return divide(waiting, budget, self._counts.steps)[:rows]
 
     def _preempt_youngest(self) -> bool:
         """Send the latest arrival back to the queue with its tokens, unless it is alone."""
@@ -251,9 +244,13 @@ class Batcher:
         return True
 
     def _preempt(self, seat: Seat) -> None:
-        self._preemptions += 1
+        self._counts.preemptions += 1
+        self._requeue(seat, seat.tokens())
+
+    def _requeue(self, seat: Seat, known: npt.NDArray[np.int32]) -> None:
+        """Send a live seat back to the head of the queue, to compute ``known`` first."""
         self._vacate(seat)
-        seat.fold()
+        seat.known, seat.fresh = known, []
         self._waiting.appendleft(seat)
 
     # -- decoding -------------------------------------------------------------------------------
@@ -268,7 +265,7 @@ class Batcher:
         for seat in plan.heads:
             self._kv.grow(seat.place)
         for seat, count in plan.chunks:
-            self._prompt_tokens += count
+            self._counts.prompt_tokens += count
             self._kv.grow(seat.place, count)
             self._apply(self._kv.register(seat.place, seat.known))
         finished = [seat for seat, _ in plan.chunks if not seat.remaining]
@@ -287,7 +284,7 @@ class Batcher:
                 self._failures = 0
                 return True
             if status is DecodeStatus.NO_ROOM:
-                self._no_room += 1
+                self._counts.no_room += 1
                 if self._relieve(plan):
                     continue
                 return False
@@ -347,7 +344,7 @@ class Batcher:
         seat.sampler.accept(token)
         seat.fresh.append(token)
         seat.produced += 1
-        self._output_tokens += 1
+        self._counts.output_tokens += 1
         self._events.append(Sampled(seat.job.id, token, now))
         enough = 0 <= seat.job.options.num_predict <= seat.produced
         full = len(seat.known) + len(seat.fresh) >= seat.limit
@@ -369,17 +366,14 @@ class Batcher:
             self._apply(operations)
             seat.known, seat.fresh = shorter[:-1], [int(shorter[-1])]
         else:
-            self._vacate(seat)
-            seat.known, seat.fresh = shorter, []
-            self._waiting.appendleft(seat)
+            self._requeue(seat, shorter)
         return True
 
     # -- leaving --------------------------------------------------------------------------------
 
     def _end(self, seat: Seat, reason: StopReason, error: TrillamaError | None = None) -> None:
         self._leave(seat)
-        job = seat.job.id
-        self._events.append(Ended(job, reason, self._clock(), error, seat.shifted))
+        self._events.append(Ended(seat.job.id, reason, self._clock(), error, seat.shifted))
 
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]

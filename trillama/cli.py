@@ -135,8 +135,9 @@ def show_version() -> None:
 
 
 @verb("serve", most=0)
+@arguments
 @click.option("--host", help="Address to bind, instead of OLLAMA_HOST")
-def serve(host: str | None) -> None:
+def serve(arguments: tuple[str, ...], host: str | None) -> None:
     """Start trillama"""
     from .commands.serve import serve as run_server
 
@@ -211,7 +212,8 @@ def help_on(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 
 
 @verb("doctor", most=0)
-def doctor() -> None:
+@arguments
+def doctor(arguments: tuple[str, ...]) -> None:
     """Check that this machine can answer, and say what is wrong"""
     from .commands.doctor import examine
 

@@ -62,10 +62,6 @@ class Seat:
         """All tokens so far."""
         return np.concatenate((self.known, np.array(self.fresh, np.int32)))
 
-    def fold(self) -> None:
-        """Make everything so far the text to compute first."""
-        self.known, self.fresh = self.tokens(), []
-
     def overflow(self) -> tuple[int, int]:
         """How a full window slides: positions to keep in front, positions to drop after them.
 
@@ -112,21 +108,34 @@ class Plan:
                 batch.want_last()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchStatistics:
-    """Jobs at one moment, and counts since the start."""
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """What a batcher has done since its start.
+
+    Attributes:
+        steps: decodes that computed something.
+        prompt_tokens: prompt tokens computed; ``cached_tokens`` were not.
+        preemptions: jobs sent back to the queue to make room.
+        no_room: decodes for which the library found no cells.
+    """
+
+    steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    preemptions: int = 0
+    no_room: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class BatchStatistics(Counts):
+    """Jobs at one moment, and the counts until then."""
 
     waiting: int
     prefilling: int
     generating: int
     paused: int
     kv: KVStatistics
-    steps: int
-    prompt_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    preemptions: int
-    no_room: int
 
 
 def coming_prefix(seat: Seat, live: list[Seat], cached: int) -> tuple[Seat, int] | None:

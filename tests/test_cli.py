@@ -1,0 +1,206 @@
+"""The command line against a server that says what the test wants, and against none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+LONG_AGO, FAR_AHEAD = "2020-01-01T00:00:00.123456789+02:00", "2319-01-01T00:00:00Z"
+TINY = {"name": "tiny:latest", "size": 4_661_224_676, "digest": "a" * 64}
+OTHER = {"name": "Other:7b", "size": 999, "digest": "b" * 64}
+TAGS = {"models": [model | {"modified_at": LONG_AGO} for model in (TINY, OTHER)]}
+LOADED = {"size": 100, "size_vram": 0, "context_length": 4096, "expires_at": FAR_AHEAD}
+PS = {"models": [TINY | LOADED]}
+THINK_WORDS = "must be true, false, high, medium, low, or max"
+
+
+@dataclass
+class Scripted:
+    """Answers by path, and what was asked."""
+
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    port: int = 0
+
+    def handler(scripted) -> type[BaseHTTPRequestHandler]:  # noqa: N805  # self is the handler's
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                scripted.asked.append((self.command, self.path, body))
+                status, reply = scripted.answers.get(self.path, (200, {}))
+                lines = reply if isinstance(reply, list) else [reply]
+                text = "".join(json.dumps(line) + "\n" for line in lines).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(text)
+
+            do_GET = do_POST = do_HEAD = answer  # noqa: N815  # http.server's names
+
+            def log_message(self, *_: object) -> None:
+                """Keep the test's output clean."""
+
+        return Handler
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    """A loopback server for one test."""
+    script = Scripted()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), script.handler())
+    script.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield script
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def trillama(*words: str, port: int = 9, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process of its own, as a shell would."""
+    return subprocess.run(
+        [sys.executable, "-m", "trillama", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"OLLAMA_HOST": f"127.0.0.1:{port}", "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+
+
+def test_list_prints_the_table_and_filters_in_any_case(scripted: Scripted) -> None:
+    """Columns are those scripts cut; the prefix ignores case."""
+    scripted.answers["/api/tags"] = 200, TAGS
+    done = trillama("list", port=scripted.port)
+    name, size = "tiny:latest    aaaaaaaaaaaa    4.7 GB    ", "999 B     "
+    header, first, second = done.stdout.splitlines()
+    assert header.startswith("NAME           ID              SIZE      MODIFIED")
+    assert first.startswith(name)
+    assert size in second
+    assert done.returncode == 0
+    only = trillama("ls", "oth", port=scripted.port).stdout.splitlines()
+    assert [line.split()[0] for line in only] == ["NAME", "Other:7b"]
+
+
+def test_ps_shows_where_and_until_when(scripted: Scripted) -> None:
+    """An infinite keep-alive reads Forever."""
+    scripted.answers["/api/ps"] = 200, PS
+    row = trillama("ps", port=scripted.port).stdout.splitlines()[1]
+    assert row.split() == [
+        "tiny:latest",
+        "aaaaaaaaaaaa",
+        "100",
+        "B",
+        "100%",
+        "CPU",
+        "4096",
+        "Forever",
+    ]
+
+
+def test_stop_unloads_by_an_empty_prompt(scripted: Scripted) -> None:
+    """Nothing is printed, and the request is the one Ollama's client sends."""
+    done = trillama("stop", "tiny", port=scripted.port)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert ("POST", "/api/generate", {"model": "tiny", "keep_alive": 0}) in scripted.asked
+
+
+def test_stopping_what_is_not_there_names_it(scripted: Scripted) -> None:
+    """The server's 404 becomes the command's own words."""
+    scripted.answers["/api/generate"] = 404, {"error": "model 'nope' not found"}
+    done = trillama("stop", "nope", port=scripted.port)
+    assert done.stderr == 'Error: couldn\'t find model "nope" to stop\n'
+    assert done.returncode == 1
+
+
+def test_run_streams_the_answer_and_joins_stdin_with_words(scripted: Scripted) -> None:
+    """Piped text comes first, then the words; the answer goes to stdout alone."""
+    scripted.answers["/api/generate"] = (
+        200,
+        [
+            {"response": "", "thinking": "Let me see."},
+            {"response": "It is "},
+            {"response": "Paris."},
+            {"response": "", "done": True, "eval_count": 2, "eval_duration": 10**9},
+        ],
+    )
+    done = trillama("run", "tiny", "in one word", "--verbose", port=scripted.port, stdin="capital?")
+    body = next(body for _, path, body in scripted.asked if path == "/api/generate")
+    assert body == {"model": "tiny", "prompt": "capital? in one word"}
+    shown = "Thinking...\nLet me see.\n...done thinking.\n\nIt is Paris.\n\n"
+    assert done.stdout == shown
+    assert "eval rate:            2.00 tokens/s\n" in done.stderr
+
+
+def test_an_error_in_mid_stream_is_an_error(scripted: Scripted) -> None:
+    """What was shown stays, the words go to stderr, the status is 1."""
+    scripted.answers["/api/generate"] = 200, [{"response": "It"}, {"error": "it broke"}]
+    done = trillama("run", "tiny", "x", port=scripted.port)
+    assert (done.stdout, done.stderr, done.returncode) == ("It", "Error: it broke\n", 1)
+
+
+def test_a_refused_stream_shows_the_status(scripted: Scripted) -> None:
+    """Streaming calls put the status line in front, as Ollama's do."""
+    scripted.answers["/api/generate"] = 400, {"error": '"x" does not support thinking'}
+    done = trillama("run", "x", "hi", "--think", port=scripted.port)
+    assert done.stderr == 'Error: 400 Bad Request: "x" does not support thinking\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["frob"], 'unknown command "frob" for "trillama"'),
+        (["list", "--frob"], "unknown flag: --frob"),
+        (["list", "-x"], "unknown shorthand flag: 'x' in -x"),
+        (["stop"], "accepts 1 arg(s), received 0"),
+        (["stop", "a", "b"], "accepts 1 arg(s), received 2"),
+        (["run"], "requires at least 1 arg(s), only received 0"),
+        (["serve", "x"], "accepts 0 arg(s), received 1"),
+        (["list"], "could not connect to trillama server, run 'trillama serve' to start it"),
+        (["run", "m", "x", "--think=often"], f'invalid value for --think: "often" ({THINK_WORDS})'),
+        (["run", "m", "x", "--keepalive", "300"], 'time: missing unit in duration "300"'),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_on_stderr(words: list[str], message: str) -> None:
+    """Every mistake exits with 1 and says what it is, without a usage text."""
+    done = trillama(*words)
+    assert (done.stderr, done.stdout, done.returncode) == (f"Error: {message}\n", "", 1)
+
+
+def test_version_works_without_a_server() -> None:
+    """The client's own version is told, and the exit status is 0."""
+    done = trillama("--version")
+    assert "Warning: could not connect to a running trillama instance" in done.stdout
+    assert "Warning: client version is" in done.stdout
+    assert done.returncode == 0
+
+
+def test_help_lists_the_commands_in_table_order() -> None:
+    """Help goes to stdout and names every verb."""
+    done = trillama("--help")
+    names = [line.split()[0] for line in done.stdout.split("Commands:")[1].strip().splitlines()]
+    assert names[:5] == ["serve", "run", "stop", "list", "ps"]
+    assert trillama("help", "run").stdout.startswith("Usage: trillama run")
+
+
+def test_listing_imports_no_server() -> None:
+    """The quick commands stay quick: neither trio nor quart nor llama.cpp is imported."""
+    code = (
+        "import sys; from trillama import cli; import trillama.commands.list;"
+        "heavy = {'trio', 'quart', 'hypercorn', 'llama_cpp', 'httpx', 'numpy'};"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,137 @@
+"""``trillama doctor``: can this machine answer, and if not, what cures it?
+
+Decodes with the bundled model in a child process, because a badly built llama.cpp takes the whole
+process with it, and says in words what it found. Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from trillama import __version__
+from trillama.base.errors import ModelLoadError, TrillamaError
+from trillama.base.settings import Settings
+from trillama.engine.probe import probe_in_child
+from trillama.models.bundled import bundled_weights
+
+from .client import Client, ServerDown
+from .console import human_bytes
+
+NOTABLE = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "neon")
+AMX_CURE = (
+    "llama.cpp died at its first computation. Compilers before gcc 13 drop instructions that AMX "
+    "needs; build again with CFLAGS and CXXFLAGS set to '-mno-amx-tile -mno-amx-int8 "
+    "-mno-amx-bf16' (make clean run does this by itself where it applies)."
+)
+REBUILD_CURE = (
+    "llama.cpp died at its first computation: it was probably built for another CPU. "
+    "Build it again on this machine (make clean run)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report: a good sign or a trouble with its cure."""
+
+    good: bool
+    subject: str
+    text: str
+
+
+def examine(settings: Settings) -> bool:
+    """Print the report; True when nothing stands in the way of an answer."""
+    findings = []
+    for finding in _findings(settings):
+        findings.append(finding)
+        mark = "ok  " if finding.good else "FAIL"
+        print(f"{mark}  {finding.subject:<9}{finding.text}", flush=True)
+    return all(finding.good for finding in findings)
+
+
+def _findings(settings: Settings) -> Iterator[Finding]:
+    features = cpu_features()
+    python = f"trillama {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield Finding(True, "program", python)
+    yield Finding(True, "cpu", f"{_cores()} cores, {' '.join(features) or 'no notable features'}")
+    yield Finding(True, "memory", _memory())
+    yield _store(Path(settings.models))
+    yield _port(settings)
+    yield from _engine(features)
+
+
+def cpu_features() -> list[str]:
+    """The features that decide how llama.cpp computes, as Linux names them; [] elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return []
+    lines = text.splitlines()
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    present = set(flags.partition(":")[2].split())
+    return [name for name in NOTABLE if name in present]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory() -> str:
+    page = os.sysconf("SC_PAGE_SIZE")
+    total = human_bytes(page * os.sysconf("SC_PHYS_PAGES"))
+    if "SC_AVPHYS_PAGES" not in os.sysconf_names:
+        return total
+    return f"{human_bytes(page * os.sysconf('SC_AVPHYS_PAGES'))} free of {total}"
+
+
+def _store(root: Path) -> Finding:
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        return Finding(False, "store", f"{root} cannot be written; set OLLAMA_MODELS to a folder")
+    free = human_bytes(shutil.disk_usage(there).free)
+    return Finding(True, "store", f"{root}{'' if there == root else ' (new)'}, {free} free")
+
+
+def _port(settings: Settings) -> Finding:
+    address = settings.address
+    try:
+        version = Client(address).call("GET", "/api/version")["version"]
+    except ServerDown:
+        return _can_bind(address.host, address.port)
+    except (TrillamaError, TypeError, KeyError) as error:
+        return Finding(False, "port", f"something else answers at {address.url}: {error}")
+    return Finding(True, "port", f"a server of version {version} answers at {address.url}")
+
+
+def _can_bind(host: str, port: int) -> Finding:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            cure = "set OLLAMA_HOST to another address"
+            return Finding(False, "port", f"cannot listen on {host}:{port}: {error.strerror}; {cure}")
+    return Finding(True, "port", f"{host or '*'}:{port} is free")
+
+
+def _engine(features: list[str]) -> Iterator[Finding]:
+    try:
+        with bundled_weights() as path:
+            report = probe_in_child(str(path))
+    except ModelLoadError as error:
+        amx = any(name.startswith("amx") for name in features)
+        cure = f" {AMX_CURE if amx else REBUILD_CURE}" if error.died else ""
+        yield Finding(False, "engine", f"{error}.{cure}")
+        return
+    yield Finding(True, "library", str(report["library"]))
+    yield Finding(True, "devices", ", ".join(report["devices"]))
+    text = f"decodes with the bundled model, which loads in {report['load_ms']:.0f} ms"
+    yield Finding(True, "engine", text)
