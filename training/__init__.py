@@ -1,0 +1,1 @@
+"""How the bundled model `tiny` is made: corpus, tokenizer, training, export, evaluation."""

@@ -1,0 +1,1 @@
+"""Synthetic corpus of `tiny`: every sample comes from the tables and grammars in this folder."""
