@@ -124,3 +124,22 @@ class SettingError(TrillamaError):
     """A setting has a malformed value; the message names the variable."""
 
     code = "bad_setting"
+
+
+class StoreError(TrillamaError):
+    """The models folder cannot be read or written; the message says which file and why."""
+
+    code = "store_error"
+
+
+class StoreFull(StoreError):
+    """Not enough free space for what is to be written."""
+
+    status = 507
+    code = "store_full"
+
+
+class TemplateError(TrillamaError):
+    """A model's chat template is broken, or costs more than a prompt may."""
+
+    code = "template_error"
