@@ -15,7 +15,7 @@ ready: ## only set up: .venv, pinned packages, llama.cpp compiled for this machi
 	@$(PYTHON) -m tools.bootstrap
 
 run: ready ## answer a prompt with the bundled model (PROMPT="…" for another)
-	@$(BIN)/trillama run tiny "$(PROMPT)"
+	@$(BIN)/trillama run tiny "$(PROMPT)" </dev/null
 
 serve: ready ## the server, in the foreground
 	@$(BIN)/trillama serve
