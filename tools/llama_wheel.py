@@ -70,7 +70,7 @@ def cache_key(order: Order) -> str:
         "flags": [order.flags.compile, order.flags.cmake],
         "given": {name: order.env.get(name, "") for name in ("CFLAGS", "CXXFLAGS", "CMAKE_ARGS")},
         "gpus": _gpus() if order.machine.cuda_compiler else "",
-        "python": [sys.implementation.cache_tag, sysconfig.get_platform()],
+        "platform": sysconfig.get_platform(),  # any Python: the bindings are plain ctypes
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
