@@ -90,9 +90,8 @@ def test_a_full_pool_changes_nothing(open_context):
     assert try_prefill(context, 1, prompt(100, 1)) is DecodeStatus.NO_ROOM
     assert context.logits().shape[0] == 0
     assert (context.seq_pos_max(0), context.seq_pos_max(1)) == (199, -1)
-    assert (
-        distance(prefill(context, 1, prompt(40, 1)), prefill(fresh, 1, prompt(40, 1))) < TOLERANCE
-    )
+    small = prompt(40, 1)
+    assert distance(prefill(context, 1, small), prefill(fresh, 1, small)) < TOLERANCE
     continued = step(context, [(3, 200, 0)])[0]
     assert distance(continued, prefill(fresh, 0, np.append(prompt(200), np.int32(3)))) < TOLERANCE
 

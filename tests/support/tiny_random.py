@@ -22,8 +22,14 @@ CHATML = (
 
 @dataclass(frozen=True)
 class TinyShape:
-    """Sizes of a random model; ``seed`` makes another one of the same shape."""
+    """Sizes of a random model; ``seed`` makes another one of the same shape.
 
+    ``architecture`` decides how it remembers: "llama" plain attention, "cohere2" a sliding window
+    of ``window`` positions in three layers of four, "mamba" a recurrent state, "eurobert" nothing.
+    """
+
+    architecture: str = "llama"
+    window: int = 32
     layers: int = 2
     width: int = 64
     heads: int = 4
@@ -74,38 +80,79 @@ def _add_sizes(writer: GGUFWriter, shape: TinyShape) -> None:
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(vocabulary()))
+    if shape.architecture == "cohere2":
+        writer.add_sliding_window(shape.window)
+        writer.add_layer_norm_eps(1e-5)
+        writer.add_logit_scale(1.0)
+    if shape.architecture == "eurobert":
+        writer.add_causal_attention(False)
+    if shape.architecture == "mamba":
+        writer.add_ssm_conv_kernel(4)
+        writer.add_ssm_inner_size(2 * shape.width)
+        writer.add_ssm_state_size(16)
+        writer.add_ssm_time_step_rank(4)
 
 
-def _add_weights(writer: GGUFWriter, shape: TinyShape) -> None:
-    random = np.random.default_rng(shape.seed)
+class _Weights:
+    """Writes random tensors of a shape under their GGUF names."""
 
-    def matrix(name: str, rows: int, columns: int, scale: float = 0.08) -> None:
-        values = random.standard_normal((rows, columns), dtype=np.float32) * scale
-        writer.add_tensor(name, values)
+    def __init__(self, writer: GGUFWriter, shape: TinyShape) -> None:
+        self.writer, self.shape = writer, shape
+        self.random = np.random.default_rng(shape.seed)
 
-    width, hidden, size = shape.width, shape.hidden, len(vocabulary())
-    matrix("token_embd.weight", size, width, 1.0)
-    matrix("output.weight", size, width, 0.3)
-    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
-    for layer in range(shape.layers):
-        block = f"blk.{layer}"
-        writer.add_tensor(f"{block}.attn_norm.weight", np.ones(width, np.float32))
-        writer.add_tensor(f"{block}.ffn_norm.weight", np.ones(width, np.float32))
+    def matrix(self, name: str, rows: int, columns: int, scale: float = 0.08) -> None:
+        values = self.random.standard_normal((rows, columns), dtype=np.float32) * scale
+        self.writer.add_tensor(name, values)
+
+    def vector(self, name: str, length: int, value: float = 1.0) -> None:
+        self.writer.add_tensor(name, np.full(length, value, np.float32))
+
+    def add_all(self) -> None:
+        width, size = self.shape.width, len(vocabulary())
+        self.matrix("token_embd.weight", size, width, 1.0)
+        if self.shape.architecture in ("llama", "mamba"):
+            self.matrix("output.weight", size, width, 0.3)
+        self.vector("output_norm.weight", width)
+        for layer in range(self.shape.layers):
+            block = f"blk.{layer}"
+            self.vector(f"{block}.attn_norm.weight", width)
+            if self.shape.architecture == "mamba":
+                self.add_state_space(block)
+            else:
+                self.add_attention(block)
+
+    def add_attention(self, block: str) -> None:
+        width, hidden = self.shape.width, self.shape.hidden
+        if self.shape.architecture != "cohere2":
+            self.vector(f"{block}.ffn_norm.weight", width)
         for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            matrix(f"{block}.{part}.weight", width, width, 0.15)
-        matrix(f"{block}.ffn_gate.weight", hidden, width)
-        matrix(f"{block}.ffn_up.weight", hidden, width)
-        matrix(f"{block}.ffn_down.weight", width, hidden)
+            self.matrix(f"{block}.{part}.weight", width, width, 0.15)
+        self.matrix(f"{block}.ffn_gate.weight", hidden, width)
+        self.matrix(f"{block}.ffn_up.weight", hidden, width)
+        self.matrix(f"{block}.ffn_down.weight", width, hidden)
+
+    def add_state_space(self, block: str) -> None:
+        width, inner, state, rank = self.shape.width, 2 * self.shape.width, 16, 4
+        self.matrix(f"{block}.ssm_in.weight", 2 * inner, width, 0.2)
+        self.matrix(f"{block}.ssm_conv1d.weight", inner, 4, 0.5)
+        self.vector(f"{block}.ssm_conv1d.bias", inner, 0.0)
+        self.matrix(f"{block}.ssm_x.weight", rank + 2 * state, inner, 0.2)
+        self.matrix(f"{block}.ssm_dt.weight", inner, rank, 0.2)
+        self.vector(f"{block}.ssm_dt.bias", inner, 0.0)
+        decay = -np.tile(np.linspace(0.05, 1.0, state, dtype=np.float32), (inner, 1))
+        self.writer.add_tensor(f"{block}.ssm_a", decay)
+        self.vector(f"{block}.ssm_d", inner)
+        self.matrix(f"{block}.ssm_out.weight", width, inner, 0.2)
 
 
 def make_tiny(path: Path, shape: TinyShape | None = None) -> Path:
-    """Write a llama-architecture model of about 500 kB to ``path`` and return it."""
+    """Write a model of about 500 kB to ``path`` and return it."""
     shape = shape or TinyShape()
-    writer = GGUFWriter(path, "llama")
+    writer = GGUFWriter(path, shape.architecture)
     writer.add_name("tiny random")
     _add_sizes(writer, shape)
     _add_vocabulary(writer, shape)
-    _add_weights(writer, shape)
+    _Weights(writer, shape).add_all()
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -246,11 +246,14 @@ def _read_limits(
     if not memory:  # an encoder must see all its rows in one graph
         batch = micro_batch
     has_encoder = lib.llama_model_has_encoder(model)
+    # A recurrent state moves its positions on request, but forgets nothing.
+    has_state = lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model)
+    movable = bool(memory) and not has_state
     return ContextLimits(
         cells=lib.llama_n_ctx(pointer),
         sequences=lib.llama_n_seq_max(pointer),
         batch=batch,
         micro_batch=micro_batch,
         outputs=batch if has_encoder else min(params.outputs, batch),
-        can_shift=bool(memory) and bool(lib.llama_memory_can_shift(memory)),
+        can_shift=movable and bool(lib.llama_memory_can_shift(memory)),
     )
