@@ -1,9 +1,11 @@
 # Two commands set everything up, in any order: `make run` and `make test`.
 # The rest are short cuts. Every recipe that needs the environment brings it up to date first.
 
-PYTHON ?= python3
+# An environment keeps the Python it was made with; PYTHON=python3.12 makes it anew.
+PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 BIN := .venv/bin
 PROMPT ?= What is the capital of France?
+BENCH ?= startup
 
 .DEFAULT_GOAL := help
 .PHONY: help ready run serve test check fix e2e bench docs train-eval lock clean
@@ -35,8 +37,8 @@ fix: ready ## mend what ruff can mend
 e2e: ready ## the tests that load llama.cpp, the slow ones too
 	@$(BIN)/python -m pytest -m "real and not gpu and not soak" $(ARGS)
 
-bench: ready ## measure (ARGS="--help" for what)
-	@$(BIN)/python -m bench $(ARGS)
+bench: ready ## measure: start and weight, or BENCH=versus ARGS="--model m.gguf" (bench/README.md)
+	@$(BIN)/python -m bench.$(BENCH) $(ARGS)
 
 docs: ready ## do the documents agree with the code?
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_architecture.py
