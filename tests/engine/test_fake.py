@@ -6,6 +6,8 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trillama.base.errors import EngineError, ModelLoadError
 from trillama.base.options import Options
@@ -25,7 +27,7 @@ from trillama.engine.fake import (
     open_fake_context,
     replies,
 )
-from trillama.engine.fake_cells import History
+from trillama.engine.fake_cells import Cell, History
 
 VOCABULARY = FakeVocabulary()
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -124,6 +126,17 @@ def test_a_fixed_reply_is_said_to_anything() -> None:
         context = open_fake_context(fixed(reply))
         assert answer(context, CHAT.format("hi")) == reply
         assert answer(context, "bare prompt:") == reply
+
+
+@given(st.text("ab", max_size=30), st.text("ab", max_size=6), st.integers(0, 5))
+def test_progress_is_the_longest_beginning_at_the_end(text: str, reply: str, start: int) -> None:
+    """What scripts go by, asked after every token, is the plain definition of it."""
+    history, pattern = History(), reply.encode()
+    for at, token in enumerate(text.encode()):
+        history.see(Cell(token, at, history.content_of(token), {0}))
+        seen = bytes(history.text[start:])
+        longest = max(n for n in range(len(pattern) + 1) if seen.endswith(pattern[:n]))
+        assert history.matched(pattern, start) == longest
 
 
 def test_count_is_exactly_so_many_tokens() -> None:
@@ -333,7 +346,7 @@ def test_rows_of_one_sequence_may_all_want_logits() -> None:
 
 def test_failures_come_when_they_are_scripted() -> None:
     """fail names decodes by number: a status, a part computed and then a status, an exception."""
-    fail = {
+    fail: dict[int, DecodeStatus | Failure | Exception] = {
         1: DecodeStatus.NO_ROOM,
         2: Failure(DecodeStatus.COMPUTE_FAILED, rows=2),
         3: EngineError("boom"),

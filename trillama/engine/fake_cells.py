@@ -73,7 +73,7 @@ class History:
         at, state = self._matched.get((pattern, start), (start, 0))
         for byte in self.text[at:]:
             state = _longer(pattern, state, byte)
-        self._matched[pattern, start] = len(self.text), state
+        self._matched[pattern, start] = max(start, len(self.text)), state
         return state
 
 

@@ -63,11 +63,15 @@ def _candidates(logits: Floats, k: int, stripes: int) -> tuple[Ids, Floats]:
     body = stripes * width
     maxima = logits[:, :body].reshape(rows, stripes, width).max(1)
     order = np.argpartition(maxima, width - k, axis=1)[:, width - k :]
-    ids = np.empty((rows, stripes * k + n_vocab - body), np.int64)
-    spread = ids[:, : stripes * k].reshape(rows, stripes, k)
-    np.add(order[:, None, :], (np.arange(stripes) * width)[:, None], out=spread)
-    ids[:, stripes * k :] = np.arange(body, n_vocab)
-    keys = _keys(np.take_along_axis(logits, ids, axis=1), ids)
+    near = stripes * k
+    values = np.empty((rows, near + n_vocab - body), np.float32)
+    ids = np.empty(values.shape, np.int64)
+    striped = logits[:, :body].reshape(rows, stripes, width)
+    values[:, :near].reshape(rows, k, stripes)[:] = striped[np.arange(rows)[:, None], :, order]
+    ids[:, :near].reshape(rows, k, stripes)[:] = order[:, :, None] + np.arange(0, body, width)
+    values[:, near:] = logits[:, body:]
+    ids[:, near:] = np.arange(body, n_vocab)
+    keys = _keys(values, ids)
     edge = maxima[np.arange(rows), order[:, 0]]
     for row in _undecided(maxima, edge, k):
         keys[row, :k] = np.partition(_keys(logits[row], np.arange(n_vocab)), k - 1)[:k]
