@@ -16,11 +16,13 @@ nouns.
 from .answers import MAILBOX, Answer
 from .pace import Pace
 from .pool import PoolStatistics, RunnerPool
+from .roster import QUEUE_FULL
 from .runner import Runner
 from .spec import RunnerSpec, RunnerState, RunnerStatistics, RunnerTotals
 
 __all__ = [
     "MAILBOX",
+    "QUEUE_FULL",
     "Answer",
     "Pace",
     "PoolStatistics",
