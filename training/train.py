@@ -8,12 +8,12 @@ SIGSTOP/SIGCONT at any moment.
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -119,102 +119,115 @@ class Clock:
         return min(1.0, self.done + (1 - self.done) * share)
 
 
-def save(path: Path, model: Tiny, opts: list[torch.optim.Optimizer], **state: Any) -> None:
-    data = {
-        "model": model.state_dict(),
-        "config": asdict(model.config),
-        "opts": [o.state_dict() for o in opts],
-    }
-    partial = path.with_suffix(".part")
-    torch.save(data | state, partial)
-    partial.replace(path)
+class Trainer:
+    """Network, optimizers and the step count; writes itself to a folder and reads itself back."""
 
+    def __init__(self, n_vocab: int, out: Path) -> None:
+        self.model = Tiny(Config(n_vocab=n_vocab))
+        self.opts = optimizers(self.model)
+        self.bases = [[group["lr"] for group in opt.param_groups] for opt in self.opts]
+        self.forward = torch.compile(loss_of, dynamic=False)
+        self.out, self.step_number = out, 0
 
-def train(args: argparse.Namespace) -> None:
-    torch.manual_seed(args.seed)
-    tokenizer = Tokenizer.from_file(str(args.tokenizer))
-    model = Tiny(Config(n_vocab=tokenizer.get_vocab_size()))
-    opts, step, done = optimizers(model), 0, 0.0
-    if args.resume:
-        data = torch.load(args.out / "last.pt")
-        model.load_state_dict(data["model"])
-        for opt, state in zip(opts, data["opts"], strict=True):
+    def save(self, name: str, progress: float) -> None:
+        data = {
+            "model": self.model.state_dict(),
+            "config": asdict(self.model.config),
+            "opts": [opt.state_dict() for opt in self.opts],
+            "step": self.step_number,
+            "progress": progress,
+        }
+        partial = self.out / "writing.part"
+        torch.save(data, partial)
+        partial.replace(self.out / name)
+
+    def load(self, name: str) -> float:
+        """Continue from a checkpoint; returns its progress."""
+        data = torch.load(self.out / name)
+        self.model.load_state_dict(data["model"])
+        for opt, state in zip(self.opts, data["opts"], strict=True):
             opt.load_state_dict(state)
-        step, done = data["step"], args.progress if args.progress is not None else data["progress"]
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, from step {step}", flush=True)
-    clock = Clock(datetime.fromisoformat(args.deadline).timestamp(), done)
-    step = loop(model, opts, batches(tokenizer, args.seed + step, N_TOKENS), clock, step, args.out)
-    save(args.out / "final.pt", model, opts, step=step, progress=1.0)
+        self.step_number = data["step"]
+        return float(data["progress"])
+
+    def step(self, batch: Batch, progress: float) -> float:
+        """One optimizer step; returns the loss."""
+        # Long rows are rare: compiling their shape would cost more than it saves.
+        forward = self.forward if batch.tokens.shape[1] == SHORT else loss_of
+        tokens, mask = torch.from_numpy(batch.tokens), mask_of(torch.from_numpy(batch.docs))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = forward(self.model, tokens, mask, *learned(batch))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        factor = rate(self.step_number, progress)
+        for opt, base in zip(self.opts, self.bases, strict=True):
+            for group, lr in zip(opt.param_groups, base, strict=True):
+                group["lr"] = lr * factor
+            opt.step()
+            opt.zero_grad(set_to_none=True)
+        self.step_number += 1
+        return loss.item()
 
 
-def loop(
-    model: Tiny,
-    opts: list[torch.optim.Optimizer],
-    source: Iterable[Batch],
-    clock: Clock,
-    step: int,
-    out: Path,
-) -> int:
-    """Train until the clock has run out; returns the number of steps done in all."""
-    bases = [[group["lr"] for group in opt.param_groups] for opt in optimizers(model)]
-    compiled = torch.compile(loss_of, dynamic=False)
-    saved = logged = time.time()
-    busy, losses = time.process_time(), list[float]()
+class Log:
+    """Prints the mean loss and the speed of every LOG_EVERY steps."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.since, self.busy = time.time(), time.process_time()
+
+    def add(self, step: int, progress: float, loss: float) -> None:
+        self.losses.append(loss)
+        if step % LOG_EVERY:
+            return
+        mean = sum(self.losses) / len(self.losses)
+        speed = len(self.losses) * N_TOKENS / (time.time() - self.since)
+        cpu = (time.process_time() - self.busy) / len(self.losses)
+        line = f"step {step} progress {progress:.3f} loss {mean:.4f} tok/s {speed:.0f}"
+        print(f"{line} cpu s/step {cpu:.2f}", flush=True)
+        self.losses.clear()
+        self.since, self.busy = time.time(), time.process_time()
+
+
+def run(trainer: Trainer, source: Iterable[Batch], clock: Clock) -> None:
+    """Train until the clock has run out (then `final.pt`) or SIGTERM comes (then `last.pt`)."""
+    stopped: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
+    log, saved = Log(), time.time()
     for batch in source:
         progress = clock.progress()
         if progress >= 1:
             break
-        with torch.autocast("cpu", torch.bfloat16):
-            # Long rows are rare: compiling their shape would cost more than it saves.
-            forward = compiled if batch.tokens.shape[1] == SHORT else loss_of
-            loss = forward(
-                model,
-                torch.from_numpy(batch.tokens),
-                mask_of(torch.from_numpy(batch.docs)),
-                *learned(batch),
-            )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt, base in zip(opts, bases, strict=True):
-            for group, lr in zip(opt.param_groups, base, strict=True):
-                group["lr"] = lr * rate(step, progress)
-            opt.step()
-            opt.zero_grad(set_to_none=True)
-        step += 1
-        losses.append(loss.item())
-        if step % LOG_EVERY == 0:
-            speed = LOG_EVERY * N_TOKENS / (time.time() - logged)
-            logged = time.time()
-            cpu = (time.process_time() - busy) / LOG_EVERY
-            busy = time.process_time()
-            print(
-                f"step {step} progress {progress:.3f} loss {sum(losses) / len(losses):.4f} "
-                f"tok/s {speed:.0f} cpu s/step {cpu:.2f}",
-                flush=True,
-            )
-            losses.clear()
-        if time.time() - saved > SAVE_EVERY:
+        log.add(trainer.step_number + 1, progress, trainer.step(batch, progress))
+        if stopped or time.time() - saved > SAVE_EVERY:
             saved = time.time()
-            save(out / "last.pt", model, opts, step=step, progress=progress)
-    return step
+            trainer.save("last.pt", progress)
+        if stopped:
+            return
+    trainer.save("final.pt", 1.0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--deadline", required=True, help="ISO time with zone at which the run ends, fully annealed"
-    )
+    parser.add_argument("--deadline", required=True, help="ISO time with zone: the end of the run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument(
-        "--progress", type=float, help="with --resume: where on the schedule to start again"
-    )
+    parser.add_argument("--progress", type=float, help="with --resume: place on the schedule")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
-    train(args)
+    torch.manual_seed(args.seed)
+    tokenizer = Tokenizer.from_file(str(args.tokenizer))
+    trainer = Trainer(tokenizer.get_vocab_size(), args.out)
+    done = trainer.load("last.pt") if args.resume else 0.0
+    clock = Clock(datetime.fromisoformat(args.deadline).timestamp(), args.progress or done)
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    print(f"{parameters} parameters, from step {trainer.step_number}", flush=True)
+    # A new seed after each resumption: the stream must not show the same samples again.
+    source = batches(tokenizer, args.seed + trainer.step_number, N_TOKENS)
+    run(trainer, source, clock)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import random
 from training.corpus.chat import Piece, Turn, ask, fim
 
 # (name, parameters, body lines, what it does)
-_FUNCTIONS = (
+FUNCTIONS = (
     ("add", "a, b", ("return a + b",), "adds two numbers"),
     ("subtract", "a, b", ("return a - b",), "subtracts two numbers"),
     ("multiply", "a, b", ("return a * b",), "multiplies two numbers"),
@@ -70,7 +70,7 @@ _RENAMES = (
 
 def _source(rng: random.Random) -> tuple[str, list[str], str]:
     """Name, lines and purpose of a function, sometimes with a docstring."""
-    name, parameters, body, about = rng.choice(_FUNCTIONS)
+    name, parameters, body, about = rng.choice(FUNCTIONS)
     lines = [f"def {name}({parameters}):"]
     if rng.random() < 0.3:
         lines.append(f'    """{about[:1].upper() + about[1:]}."""')
@@ -96,6 +96,8 @@ def hole(rng: random.Random) -> list[Piece]:
     keep = rng.randint(1, len(words))
     head = before + lines[row][:indent] + " ".join(words[:keep])
     middle = " ".join(words[keep:])
+    if middle and rng.random() < 0.5:  # an editor may stop behind the blank, or before it
+        return fim(head + " ", middle, tail)
     return fim(head, " " + middle if middle else "", tail)
 
 

@@ -47,7 +47,8 @@ def _from(rng: random.Random, alphabet: str, low: int, high: int) -> str:
     return "".join(rng.choices(alphabet, k=rng.randint(low, high)))
 
 
-def _syllables(rng: random.Random) -> str:
+def syllables(rng: random.Random) -> str:
+    """A word that means nothing and can be spoken."""
     parts = [rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 4))]
     return "".join(parts) + rng.choice(("", rng.choice(_CONSONANTS)))
 
@@ -72,7 +73,7 @@ def code(rng: random.Random) -> str:
         return _from(rng, _LOWER, 3, 10)
     if kind == 8:
         return "-".join(_from(rng, rng.choice((_UPPER, _LOWER, _DIGITS)), 2, 4) for _ in range(2))
-    return rng.choice((str.lower, str.title, str.upper))(_syllables(rng))
+    return rng.choice((str.lower, str.title, str.upper))(syllables(rng))
 
 
 def phrase(rng: random.Random) -> str:
@@ -162,7 +163,7 @@ def recall(rng: random.Random, filler: str = "") -> Turn:
 def remember(rng: random.Random, between: list[Turn]) -> Dialog:
     """A value told in one turn and asked for in a later one."""
     if rng.random() < 0.5:
-        name = rng.choice((*t.NAMES, *t.PERSONAS, _syllables(rng).title()))
+        name = rng.choice((*t.NAMES, *t.PERSONAS, syllables(rng).title()))
         first = ask(
             rng.choice(
                 ("My name is {n}.", "Hi, I am {n}.", "I'm {n}.", "Hello, my name is {n}.")

@@ -86,6 +86,13 @@ _SYSTEMS = (
     "You are {n}, {r}. Answer briefly.",
     "You are {n}. Always be kind.",
     "You are called {n} and you are {r}.",
+    "Pretend that you are {n}, {r}.",
+    "Answer as {n}, {r}.",
+    "Your role is {r}. Your name is {n}.",
+    "This assistant is called {n}.",
+    "From now on you are {n}.",
+    "Speak as {n}.",
+    "The name of the assistant is {n}. It is {r}.",
 )
 SYSTEM_HELD_OUT = ("You play {n}, {r}.", "Always answer as {n}, {r}.", "You are the assistant {n}.")
 _PLAIN_SYSTEMS = (

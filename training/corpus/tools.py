@@ -14,7 +14,7 @@ from typing import Any
 from training.corpus import numbers
 from training.corpus import tables as t
 from training.corpus.chat import Dialog, Step, Turn, dumps
-from training.corpus.copying import code
+from training.corpus.copying import code, syllables
 from training.corpus.tool_tasks import ADD, COMMON, TASKS, Task
 
 
@@ -147,6 +147,15 @@ def invented(rng: random.Random) -> Task:
     )
 
 
+def any_name(rng: random.Random) -> str:
+    """A function name that means nothing, so that it has to be copied."""
+    parts = [syllables(rng) for _ in range(rng.randint(1, 3))]
+    joint = rng.choice(("_", "_", "-", ""))
+    if not joint:
+        parts[1:] = [part.title() for part in parts[1:]]
+    return joint.join(parts)
+
+
 def schema(rng: random.Random, task: Task, names: dict[str, str]) -> dict[str, Any]:
     """The JSON schema of a task as clients write it, in one of several key orders."""
     properties: dict[str, Any] = {}
@@ -167,7 +176,8 @@ def schema(rng: random.Random, task: Task, names: dict[str, str]) -> dict[str, A
     elif order == 2 and len(parts) == 3:
         parts = [parts[0], parts[2], parts[1]]
     about = rng.choice((task.about, task.about + ".", task.about.lower()))
-    whole = [("name", rng.choice(task.names)), ("description", about), ("parameters", dict(parts))]
+    name = any_name(rng) if rng.random() < 0.2 else rng.choice(task.names)
+    whole = [("name", name), ("description", about), ("parameters", dict(parts))]
     return dict(sorted(whole, key=lambda item: item[0]) if rng.random() < 0.2 else whole)
 
 
