@@ -12,19 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.logits import Floats, random_rows
 from trillama.base.options import Options
-from trillama.engine import topk
 from trillama.engine.penalties import RecentTokens
 from trillama.engine.sampling import RowSampler, Tier, sample_rows, tier
-from trillama.engine.topk import top_k
 
 NOTHING = np.empty(0, np.int32)
-Floats = npt.NDArray[np.float32]
-
-
-def random_rows(rows: int, n_vocab: int, seed: int = 0) -> Floats:
-    """Logits like a model's: most far below a few."""
-    return (np.random.default_rng(seed).standard_normal((rows, n_vocab)) * 3).astype(np.float32)
 
 
 def sampler(n_vocab: int, prompt: npt.NDArray[np.int32] = NOTHING, **options: object) -> RowSampler:
@@ -93,58 +86,6 @@ def test_rows_of_the_chain_tier_are_refused() -> None:
     """Sampling them here would silently leave a filter out."""
     with pytest.raises(ValueError, match="CHAIN"):
         sample_rows(random_rows(1, 10), [sampler(10, top_k=0)])
-
-
-# --- top-k ---
-
-
-@given(
-    rows=st.integers(1, 5),
-    n_vocab=st.integers(1, 3000),
-    k=st.integers(1, 256),
-    levels=st.sampled_from([1, 3, 50, 10**6]),
-    seed=st.integers(0, 10**6),
-)
-def test_top_k_equals_a_full_sort(rows: int, n_vocab: int, k: int, levels: int, seed: int) -> None:
-    """Values and ids are those of sorting by logit and then id, however many are equal."""
-    logits = np.round(random_rows(rows, n_vocab, seed) * levels / 10).astype(np.float32)
-    logits += 0.0  # no negative zeros, which would rank below zero
-    before = logits.copy()
-    values, ids, peaks = top_k(logits, k)
-    expected = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    assert (ids == expected).all()
-    assert (values == np.take_along_axis(logits, expected, 1)).all()
-    assert peaks.tolist() == logits.max(1).tolist()
-    assert (logits == before).all()
-
-
-def test_top_k_in_chunks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many rows are looked at a few at a time; the result is one."""
-    logits = random_rows(11, 4000)
-    whole = top_k(logits, 40)
-    monkeypatch.setattr(topk, "_CHUNK_BYTES", 4 * 4000 * 3)
-    for one, other in zip(whole, top_k(logits, 40), strict=True):
-        assert (one == other).all()
-
-
-def test_top_k_of_masked_rows() -> None:
-    """Where nearly all is -inf the finite ones come first, wherever they are."""
-    logits = np.full((3, 5000), -np.inf, np.float32)
-    logits[0, [7, 4999]] = 1, 2
-    logits[1, 2500] = -1e30
-    values, ids, peaks = top_k(logits, 40)
-    assert ids[0, :2].tolist() == [4999, 7]
-    assert ids[1, 0] == 2500
-    assert peaks.tolist() == [2, np.float32(-1e30), -np.inf]
-    assert (values[:, 2:] == -np.inf).all()
-
-
-@pytest.mark.parametrize("at", [0, 2400, 4999])
-def test_a_nan_anywhere_shows_in_the_peak(at: int) -> None:
-    """Also a negative one, and one beyond the last full stripe."""
-    logits = random_rows(2, 5000)
-    logits[1, at] = -np.float32(np.nan)
-    assert np.isnan(top_k(logits, 40)[2]).tolist() == [False, True]
 
 
 # --- choosing ---
