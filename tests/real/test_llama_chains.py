@@ -104,6 +104,21 @@ def test_penalties_reach_back_as_far_as_told():
     assert chain(history, repeat_last_n=2**31 - 1, **options).pick(row) == 6
 
 
+def test_the_library_never_remembers_more_than_a_window(monkeypatch):
+    """It allocates what ``repeat_last_n`` says, and a client may say two billion."""
+    asked: list[int] = []
+    real = lib.llama_sampler_init_penalties
+
+    def make(n_vocab, last, *numbers):
+        asked.append(last)
+        return real(n_vocab, last, *numbers)
+
+    monkeypatch.setattr(lib, "llama_sampler_init_penalties", make)
+    for last in (2**31 - 1, -1, 64):
+        chain(repeat_last_n=last, repeat_penalty=1.1).close()
+    assert asked == [256, 256, 64]
+
+
 def test_what_was_picked_is_remembered():
     """The second pick from the same row sees the first one's penalty."""
     row = np.zeros(N_VOCAB, np.float32)
@@ -127,8 +142,12 @@ def test_typical_sampling_survives_probabilities_of_zero(typical_p):
     row[400:500] = -np.inf
     one = chain(typical_p=typical_p, logit_bias=((600, -100.0),))
     picked = [one.pick(row) for _ in range(50)]
-    assert all(token > 500 for token in picked)
+    assert all(token >= 500 for token in picked)
     assert 600 not in picked
+    row[:500] = row[500:].max() - 60.0  # as improbable, but numbers a logarithm can take
+    row[600] = row[0]
+    harmless = chain(typical_p=typical_p)
+    assert picked == [harmless.pick(row) for _ in range(50)]
 
 
 def test_forbidden_tokens_are_never_drawn():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 
 import numpy as np
@@ -184,9 +185,13 @@ def test_outside_of_loads_no_python_runs_for_a_log_line():
     with LogTail() as log:
         lib.llama_model_load_from_file(b"/nowhere", lib.llama_model_default_params())
     assert any("/nowhere" in line for line in log.lines)
-    seen = len(log.lines)
-    lib.llama_model_load_from_file(b"/nowhere", lib.llama_model_default_params())
-    assert len(log.lines) == seen
+    callback, data = lib.llama_log_callback(), ctypes.c_void_p()
+    lib.llama_log_get(ctypes.byref(callback), ctypes.byref(data))
+    installed, silent = (
+        ctypes.cast(function, ctypes.c_void_p).value
+        for function in (callback, lib._lib.llama_time_us)
+    )
+    assert installed == silent
 
 
 def test_continued_log_lines_are_joined():
