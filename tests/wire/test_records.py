@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trillama.base.errors import BadRequest
 from trillama.base.events import StopReason, Usage
 from trillama.base.turns import Finished, Piece
 from trillama.wire.gojson import Clock
@@ -81,4 +82,4 @@ def test_load_unload_and_debug_objects() -> None:
         chat.rendered("t>") == HEAD + b'"message":{"role":"","content":""},"done":false,'
         b'"_debug_info":{"rendered_template":"t\\u003e"}}'
     )
-    assert generate.error('no "x"') == b'{"error":"no \\"x\\""}\n'
+    assert generate.error(BadRequest('no "x"')) == b'{"error":"no \\"x\\""}\n'

@@ -20,6 +20,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: the name as the client sent it.
+        verb: what the client asked the model to do, for texts of errors.
         messages: the conversation; empty together with no ``raw`` means load or unload only.
         raw: text given to the model as it is, instead of ``messages``.
         prefix: tokens put before the prompt; None also means the model's stored messages apply.
@@ -32,6 +33,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     model: str
+    verb: str = "chat"
     messages: tuple[Message, ...] = ()
     raw: str = ""
     prefix: tuple[int, ...] | None = None

@@ -209,7 +209,7 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
             "logprobs": request.logprobs,
         }
     )
-    common = _common(request)
+    common = _common(request) | {"verb": "generate"}
     if request.raw:
         if request.system or request.context:
             raise BadRequest("raw mode does not support template, system, or context")

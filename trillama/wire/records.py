@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..base.errors import TrillamaError
 from ..base.turns import Finished, Piece, TurnEvent
 from .gojson import Clock, encode, encode_text
 
@@ -80,9 +81,9 @@ class Records:
             }
         )
 
-    def error(self, message: str) -> bytes:
+    def error(self, error: TrillamaError) -> bytes:
         """The line that ends a stream in trouble."""
-        return b'{"error":' + encode_text(message) + b"}\n"
+        return b'{"error":' + encode_text(error.message) + b"}\n"
 
     def _record(self, said: Piece, ending: bytes) -> bytes:
         moment = self._clock.utc().encode()

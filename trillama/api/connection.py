@@ -1,0 +1,237 @@
+"""One HTTP request from its first header to its last byte: what stands around every route.
+
+Quart calls it for each request. It asks the guard, refuses while the server drains, gives the
+request an id, keeps uploads from filling memory, writes one access line, and closes whatever the
+request has opened, by whatever road it is left: the end, an error, or a hang-up, which cancels the
+route and the body alike. It never looks into a body and knows no dialect.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from contextlib import ExitStack
+from typing import Any, cast
+
+import structlog
+import trio
+from quart import Response
+from quart import request as current_request
+from quart.routing import QuartRule
+from quart.utils import encode_headers
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioRequest
+from quart_trio.wrappers.request import TrioBody
+
+from ..base.errors import ShuttingDown
+from .errors import SlowBody, TooLarge, clean_path, empty, native_error, register, told
+from .guards import Guard
+
+log = structlog.get_logger("trillama.access")
+
+HIGH_MARK = 1 << 20
+"""Bytes of a body that may wait for the route before reading from the client stops."""
+
+BODY_PATIENCE = 60.0
+HUNG_UP = 499
+VISIT = "trillama.visit"
+
+_BOOT = secrets.token_hex(3)
+_count = itertools.count(1)
+
+
+class Visit:
+    """What is known of a request, and what it holds.
+
+    Attributes:
+        id: unique while the server lives; on every log line of the request.
+        held: closed, by plain calls, when the request is left.
+        started: monotonic nanoseconds.
+        status: of the answer, 0 before there is one.
+    """
+
+    __slots__ = ("held", "id", "started", "status")
+
+    def __init__(self, held: ExitStack) -> None:
+        self.id = f"{_BOOT}-{next(_count)}"
+        self.held = held
+        self.started = time.monotonic_ns()
+        self.status = 0
+
+
+class Body(TrioBody):
+    """A request body that tells when its buffer has room again."""
+
+    def __init__(self, expected: int | None, limit: int | None) -> None:
+        super().__init__(expected, limit)
+        self._room = trio.Event()
+
+    async def __anext__(self) -> bytes:
+        data = await super().__anext__()
+        self._room.set()
+        return data
+
+    async def wait_for_room(self) -> None:
+        """Wait until the route has taken what came before."""
+        while len(self._data) > HIGH_MARK:
+            self._room = trio.Event()
+            await self._room.wait()
+
+
+class Request(TrioRequest):
+    """A request whose body is read with back-pressure."""
+
+    body_class = Body  # type: ignore[assignment]
+
+
+class Connection(TrioASGIHTTPConnection):
+    """Quart's connection with our front door; see the module's text."""
+
+    app: Application
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        with ExitStack() as held:
+            visit = Visit(held)
+            self._visit = cast("dict[str, Any]", self.scope)[VISIT] = visit
+            with structlog.contextvars.bound_contextvars(request_id=visit.id):
+                try:
+                    await self._serve(receive, send)
+                finally:
+                    self._report()
+
+    async def _serve(self, receive: Any, send: Any) -> None:
+        headers = {name.lower(): value for name, value in self.scope["headers"]}
+        listener = (self.scope.get("server") or ("",))[0] or ""
+        verdict = self.app.guard.judge(self.scope["method"], headers, listener)
+        self._extra = [*verdict.headers, (b"x-request-id", self._visit.id.encode())]
+        refusal = self._refusal(verdict.status)
+        if refusal is not None:
+            await self._send(send, refusal)
+            return
+        request = self._create_request_from_scope(send)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen, nursery, request, receive)
+            nursery.start_soon(self._answer, nursery, request, send)
+
+    def _refusal(self, status: int | None) -> Response | None:
+        if status is not None:
+            return empty(status)
+        path = self.scope["path"]
+        if clean_path(path) != path:
+            query = self.scope["query_string"].decode("latin1")
+            target = clean_path(path) + (f"?{query}" if query else "")
+            return empty(307, {"Location": target})
+        return native_error(ShuttingDown()) if self.app.draining else None
+
+    def _report(self) -> None:
+        if self.app.access_log:
+            log.info(
+                "request",
+                method=self.scope["method"],
+                path=self.scope["path"],
+                status=self._visit.status or HUNG_UP,
+                ms=round((time.monotonic_ns() - self._visit.started) / 1e6, 2),
+            )
+
+    async def _listen(self, nursery: trio.Nursery, request: Any, receive: Any) -> None:
+        """Feed the body to the request; a hang-up cancels everything."""
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                nursery.cancel_scope.cancel()
+                return
+            request.body.append(message.get("body", b""))
+            if not message.get("more_body", False):
+                request.body.set_complete()
+            await request.body.wait_for_room()
+
+    async def _answer(self, nursery: trio.Nursery, request: Any, send: Any) -> None:
+        """Run the route and send what it gives; a stream has no time limit."""
+        try:
+            response = await self.app.handle_request(request)
+        except Exception as error:
+            response = native_error(told(error))
+        await self._send(send, response)
+        nursery.cancel_scope.cancel()
+
+    async def _send(self, send: Any, response: Any) -> None:
+        self._visit.status = response.status_code
+        headers = [*encode_headers(response.headers), *self._extra]
+        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
+        await send(start)
+        async with response.response as body:
+            async for data in body:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class ExactRule(QuartRule):
+    """A rule without the HEAD and OPTIONS that the framework would add unasked."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        asked = {method.upper() for method in kwargs.get("methods") or ("GET",)}
+        super().__init__(*args, **kwargs)
+        self.methods = asked
+
+
+class Application(QuartTrio):
+    """The web application: Quart with our connection, request and rules.
+
+    Attributes:
+        guard: who may speak from a browser.
+        draining: new requests are refused.
+        access_log: one log line for each request.
+    """
+
+    asgi_http_class = Connection
+    request_class = Request
+    url_rule_class = ExactRule
+
+    def __init__(self, guard: Guard, *, access_log: bool) -> None:
+        super().__init__(__package__ or "trillama", static_folder=None)
+        self.guard = guard
+        self.draining = False
+        self.access_log = access_log
+        self.config.update(
+            MAX_CONTENT_LENGTH=None,  # each route has its own limit; uploads have back-pressure
+            PROVIDE_AUTOMATIC_OPTIONS=False,
+            RESPONSE_TIMEOUT=None,
+        )
+        self.url_map.strict_slashes = True
+        self.url_map.merge_slashes = False
+        register(self)
+
+
+def visit() -> Visit:
+    """The request that is being served."""
+    return cast("Visit", cast("dict[str, Any]", current_request.scope)[VISIT])
+
+
+async def read_body(limit: int, patience: float = BODY_PATIENCE) -> bytes:
+    """The whole body.
+
+    Args:
+        limit: bytes it may have.
+        patience: seconds without a byte after which the client is given up.
+
+    Raises:
+        TooLarge: more than ``limit``.
+        SlowBody: it stopped coming.
+    """
+    if (current_request.content_length or 0) > limit:
+        raise TooLarge(f"the request body is larger than {limit} bytes")
+    data = bytearray()
+    body = aiter(current_request.body)
+    while True:
+        with trio.move_on_after(patience) as waiting:
+            chunk = await anext(body, b"")
+        if waiting.cancelled_caught:
+            raise SlowBody("the request body stopped coming")
+        if not chunk:
+            return bytes(data)
+        data += chunk
+        if len(data) > limit:
+            raise TooLarge(f"the request body is larger than {limit} bytes")

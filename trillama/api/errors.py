@@ -1,0 +1,116 @@
+"""Errors as answers: one table for each dialect, and what no dialect owns.
+
+The one place where an exception becomes a status, headers and a body. Anything that is not of our
+family is a bug: it is logged with its traceback and told to the client without its insides.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+import structlog
+from quart import Response, current_app, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from ..base.errors import Busy, ShuttingDown, TrillamaError
+from ..wire.gojson import encode
+
+log = structlog.get_logger(__name__)
+
+JSON = "application/json; charset=utf-8"
+INTERNAL = "internal server error; the server's log has the details"
+_METHODS = ("HEAD", "GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class TooLarge(TrillamaError):
+    """The body is larger than the endpoint takes."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class SlowBody(TrillamaError):
+    """The body stopped coming."""
+
+    status = 408
+    code = "body_timeout"
+
+
+def status_headers(error: TrillamaError) -> dict[str, str]:
+    """Headers that belong to an error, whatever the dialect."""
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
+    if isinstance(error, ShuttingDown):
+        headers["Connection"] = "close"
+    return headers
+
+
+def empty(status: int, headers: dict[str, str] | None = None) -> Response:
+    """An answer without a body, or any word on its type."""
+    response = Response(b"", status, headers)
+    del response.headers["Content-Type"]
+    if status == 204:
+        del response.headers["Content-Length"]
+    return response
+
+
+def native_error(error: TrillamaError) -> Response:
+    """The native dialect: one key."""
+    return Response(
+        encode({"error": error.message}),
+        status=error.status,
+        headers=status_headers(error),
+        content_type=JSON,
+    )
+
+
+def told(error: BaseException) -> TrillamaError:
+    """``error`` as a client may hear it; one that is not ours is logged here."""
+    if isinstance(error, TrillamaError):
+        return error
+    log.error("unexpected error", exc_info=error)
+    return TrillamaError(INTERNAL)
+
+
+async def _ours(error: TrillamaError) -> Response:
+    return native_error(error)
+
+
+async def _foreign(error: Exception) -> Response:
+    return native_error(told(error))
+
+
+async def _by_framework(error: HTTPException) -> Response:
+    """404, 405 and the rest of werkzeug's, as gin would say them: in plain text."""
+    if error.code == 404 and (target := _unslashed(request.path)):
+        return empty(301 if request.method == "GET" else 307, {"Location": target})
+    status = error.code or 500
+    text = {404: "404 page not found", 405: "405 method not allowed"}
+    headers = {}
+    if isinstance(error, MethodNotAllowed):
+        allowed = error.valid_methods or ()
+        headers["Allow"] = ", ".join(method for method in _METHODS if method in allowed)
+    body = text.get(status, f"{status} {error.name.lower()}")
+    return Response(body, status, headers, content_type="text/plain")
+
+
+def _unslashed(path: str) -> str:
+    """The path without its last slash, if a route for the method is there; else ""."""
+    bare = path.rstrip("/")
+    known = bool(bare) and current_app.url_map.bind("").test(bare, request.method)
+    return bare if known and bare != path else ""
+
+
+def clean_path(path: str) -> str:
+    """``path`` without ``//``, ``.`` and ``..``; its last slash stays. Fact: Go's ServeMux."""
+    if not path.startswith("/"):
+        path = f"/{path}"
+    cleaned = posixpath.normpath(path).replace("//", "/")
+    return cleaned + "/" if path.endswith("/") and cleaned != "/" else cleaned
+
+
+def register(app: QuartTrio) -> None:
+    """Install the handlers."""
+    app.register_error_handler(TrillamaError, _ours)
+    app.register_error_handler(HTTPException, _by_framework)
+    app.register_error_handler(Exception, _foreign)

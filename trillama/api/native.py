@@ -1,0 +1,88 @@
+"""Routes of the native dialect: ``/api/generate`` and ``/api/chat``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+from quart import Blueprint, Response
+
+from ..base.turns import Finished, Piece, TurnRequest
+from ..wire.native import (
+    ChatRequest,
+    GenerateRequest,
+    chat_turn,
+    generate_turn,
+    read_chat,
+    read_generate,
+)
+from ..wire.records import ChatRecords, GenerateRecords, Records
+from .connection import read_body, visit
+from .errors import JSON
+from .streaming import stream
+from .turn import Desk, Turn
+
+MAX_BODY = 64 << 20
+"""Bytes of a request body: pictures fit, a runaway client does not."""
+
+BIG_BODY = 1 << 18
+"""Bytes from which decoding is left to a thread."""
+
+
+_T = TypeVar("_T")
+
+
+async def _read(decode: Callable[[bytes], _T]) -> _T:
+    body = await read_body(MAX_BODY)
+    if len(body) < BIG_BODY:
+        return decode(body)
+    return await trio.to_thread.run_sync(decode, body)
+
+
+async def _whole(turn: Turn, records: Records) -> Response:
+    """Everything in one object."""
+    content: list[str] = []
+    thinking: list[str] = []
+    end: Finished | None = None
+    while events := await turn.receive_many():
+        for event in events:
+            if isinstance(event, Piece):
+                content.append(event.content)
+                thinking.append(event.thinking)
+            else:
+                end = event
+    turn.close()
+    assert end is not None
+    said = Piece("".join(content), "".join(thinking))
+    return Response(records.whole(said, end), content_type=JSON)
+
+
+async def _answer(
+    desk: Desk, request: ChatRequest | GenerateRequest, turn: TurnRequest, records: Records
+) -> Response:
+    if turn.only_loads:
+        return Response(records.nothing_said(await desk.load(turn)), content_type=JSON)
+    if request.debug_render_only:
+        return Response(records.rendered(await desk.show(turn)), content_type=JSON)
+    here = visit()
+    answer = here.held.enter_context(await desk.begin(turn, here.id))
+    return await (stream(answer, records) if request.stream else _whole(answer, records))
+
+
+def routes(desk: Desk) -> Blueprint:
+    """The native routes, answered by ``desk``."""
+    blueprint = Blueprint("native", __name__)
+
+    @blueprint.post("/api/generate")
+    async def generate() -> Response:
+        request = await _read(read_generate)
+        turn = generate_turn(request)
+        return await _answer(desk, request, turn, GenerateRecords(request.model))
+
+    @blueprint.post("/api/chat")
+    async def chat() -> Response:
+        request = await _read(read_chat)
+        return await _answer(desk, request, chat_turn(request), ChatRecords(request.model))
+
+    return blueprint

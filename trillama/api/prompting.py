@@ -1,0 +1,182 @@
+"""From a conversation to the tokens an engine is given.
+
+Rendering runs in a worker thread, because a template is a program of a stranger; tokenising on the
+runner's threads with deep stacks. Nothing is cut unless the request asks for it, and then what was
+cut is counted.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import trio
+
+from ..base.errors import BadRequest, PromptTooLong
+from ..base.messages import Message
+from ..base.options import Options
+from ..base.turns import TurnRequest
+from ..models.installed import InstalledModel
+from ..prompts.parsers.thinking import ThinkingSplitter
+from ..prompts.render import ChatTemplate
+from ..runner_pool import Runner
+
+Tokens = npt.NDArray[np.int32]
+
+OPEN_TAG, CLOSE_TAG = "<think>", "</think>"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the engine is given, and how its answer is to be read.
+
+    Attributes:
+        tokens: int32, shape (n,).
+        dropped: tokens left out because truncation was asked for.
+        splitter: separates reasoning from content; None where the model has no reasoning.
+    """
+
+    tokens: Tokens
+    dropped: int = 0
+    splitter: ThinkingSplitter | None = None
+
+
+class Prompter:
+    """Makes the prompt of one request for one runner.
+
+    Args:
+        think: the request's wish, completed by what the model does by itself.
+    """
+
+    def __init__(
+        self, runner: Runner, model: InstalledModel, request: TurnRequest, think: bool | str | None
+    ) -> None:
+        self._runner = runner
+        self._model = model
+        self._request = request
+        self._think = think
+
+    async def make(self, limit: int, options: Options) -> Prompt:
+        """The prompt, within ``limit`` positions for prompt and answer.
+
+        Raises:
+            PromptTooLong: it does not fit and may not be cut.
+            BadRequest: the template refuses the conversation, or ``context`` is no list of tokens.
+        """
+        messages = conversation(self._model, self._request)
+        text = await self.render(messages)
+        tokens = await self._tokens(text)
+        whole = len(tokens)
+        if whole > limit and not self._request.truncate:
+            raise PromptTooLong(whole, limit)
+        if whole > limit:
+            room = limit - _reserve(limit, options)
+            text, tokens = await self._shorten(messages, text, tokens, room)
+            tokens = _cut(tokens, room, options.num_keep)
+        return Prompt(tokens, whole - len(tokens), self._splitter(text))
+
+    async def render(self, messages: Sequence[Message]) -> str:
+        """The text for ``messages``, or the raw text."""
+        if self._request.raw:
+            return self._request.raw
+        template = chat_template(self._runner, self._model)
+        work = functools.partial(template.render, list(messages), think=self._think)
+        return await trio.to_thread.run_sync(work)
+
+    async def _tokens(self, text: str) -> Tokens:
+        prefix = np.array(self._request.prefix or (), np.int64)
+        vocabulary = self._runner.vocabulary
+        if len(prefix) and (prefix.min() < 0 or prefix.max() >= vocabulary.size):
+            raise BadRequest(f"context holds a token outside 0..{vocabulary.size - 1}")
+        start = text.startswith(vocabulary.text_of(vocabulary.bos).decode("utf-8", "replace"))
+        doubled = vocabulary.bos >= 0 and start
+        special = not len(prefix) and not doubled
+        tokens = await self._runner.tokenize(text, add_special=special)
+        if not len(prefix):
+            return tokens
+        if vocabulary.add_bos and prefix[0] != vocabulary.bos:
+            prefix = np.concatenate(([vocabulary.bos], prefix))
+        return np.concatenate((prefix.astype(np.int32), tokens))
+
+    async def _shorten(
+        self, messages: Sequence[Message], text: str, tokens: Tokens, room: int
+    ) -> tuple[str, Tokens]:
+        """Leave out the oldest messages, as few as needed: a search by halves."""
+        least, most = 1, droppable(messages)
+        while least <= most and not self._request.raw:
+            count = (least + most) // 2
+            shorter = await self.render(without_oldest(messages, count))
+            found = await self._tokens(shorter)
+            if len(found) <= room:
+                text, tokens, most = shorter, found, count - 1
+            else:
+                least = count + 1
+                if count == droppable(messages):
+                    text, tokens = shorter, found
+        return text, tokens
+
+    def _splitter(self, text: str) -> ThinkingSplitter | None:
+        if "thinking" not in self._model.capabilities:
+            return None
+        inside = text.rstrip().endswith(OPEN_TAG)
+        return ThinkingSplitter(OPEN_TAG, CLOSE_TAG, inside=inside)
+
+
+def conversation(model: InstalledModel, request: TurnRequest) -> list[Message]:
+    """The request's messages with the model's own system text and examples where they belong.
+
+    A system message of the request replaces the model's; the model's examples follow it.
+    """
+    asked = list(request.messages)
+    system = [asked.pop(0)] if asked and asked[0].role == "system" else []
+    if not system and model.system:
+        system = [Message("system", model.system)]
+    examples = list(model.messages) if request.prefix is None else []
+    return system + examples + asked
+
+
+def droppable(messages: Sequence[Message]) -> int:
+    """How many may be left out: all but system messages and the last."""
+    return sum(message.role != "system" for message in messages[:-1])
+
+
+def without_oldest(messages: Sequence[Message], count: int) -> list[Message]:
+    """``messages`` without the first ``count`` that may be left out."""
+    kept: list[Message] = []
+    for at, message in enumerate(messages):
+        if count and message.role != "system" and at < len(messages) - 1:
+            count -= 1
+        else:
+            kept.append(message)
+    return kept
+
+
+def _reserve(limit: int, options: Options) -> int:
+    """Positions kept for the answer when a prompt is cut: what was asked for, a quarter at most."""
+    quarter = max(limit // 4, 1)
+    return min(options.num_predict, quarter) if options.num_predict > 0 else quarter
+
+
+def _cut(tokens: Tokens, room: int, keep: int) -> Tokens:
+    """``tokens`` within ``room``: the first ``keep`` and the end, the middle left out."""
+    if len(tokens) <= room:
+        return tokens
+    keep = min(max(keep, 0), room // 2)
+    return np.concatenate((tokens[:keep], tokens[len(tokens) - (room - keep) :]))
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(source: str, bos: str, eos: str) -> ChatTemplate:
+    return ChatTemplate(source, bos, eos)
+
+
+def chat_template(runner: Runner, model: InstalledModel) -> ChatTemplate:
+    """The template of a model: the store's if it has one, else the one in its weights."""
+    vocabulary = runner.vocabulary
+    bos, eos = (
+        vocabulary.text_of(t).decode("utf-8", "replace") for t in (vocabulary.bos, vocabulary.eos)
+    )
+    return _compiled(model.template or runner.facts.chat_template, bos, eos)

@@ -1,0 +1,50 @@
+"""From a model, its options and the settings to what the dispatcher is asked to run. Pure."""
+
+from __future__ import annotations
+
+from ..base.options import Options
+from ..base.settings import Settings
+from ..batching import Policy
+from ..engine.base import ContextParams, LoadParams
+from ..models.installed import InstalledModel
+from ..runner_pool import RunnerSpec
+
+DEFAULT_CELLS = 16_384
+"""KV cells of a model's pool when nobody says; shared by all who use it at once."""
+
+MAX_MICRO_BATCH = 2048
+
+
+def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> RunnerSpec:
+    """The runner ``model`` needs.
+
+    Args:
+        options: defaults, the model's and the request's, merged. ``num_ctx`` of a request is a
+            limit on that request; only the model's own makes the pool larger.
+    """
+    own = model.parameters.get("num_ctx")
+    cells = max(settings.context_length or DEFAULT_CELLS, own if isinstance(own, int) else 0)
+    kind = settings.kv_cache_type or "f16"
+    return RunnerSpec(
+        key=str(model.weights),
+        name=model.name.short,
+        path=str(model.weights),
+        load=LoadParams(
+            gpu_layers=options.num_gpu, main_gpu=options.main_gpu, use_mmap=options.use_mmap
+        ),
+        context=ContextParams(
+            cells=cells,
+            micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
+            threads=options.num_thread or settings.num_thread,
+            cache_type_k=kind,
+            cache_type_v=kind,
+            flash_attention=settings.flash_attention,
+        ),
+        policy=Policy(
+            max_live=settings.num_parallel,
+            step_budget=settings.step_budget,
+            prefix_cache=settings.prefix_cache,
+        ),
+        stall_timeout=settings.stall_timeout,
+        max_queue=settings.max_queue,
+    )

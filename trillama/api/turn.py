@@ -1,0 +1,248 @@
+"""The one path of every chat and completion.
+
+    resolve the name > check what is asked > acquire a lease > render > tokenise > submit > parse
+
+Owns: a ``Desk`` for the server, and one ``Turn`` for each request that is being answered. Called
+by the routes of every dialect with a neutral ``TurnRequest``; hands back neutral events.
+Never: sees JSON or HTTP, decides which model stays, touches the engine.
+A cancel, in whatever phase, leaves by the exit of a ``with`` block or by ``Turn.close``: the place
+in the queue, the lease and the sequence are given back by plain calls, at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+import trio
+
+from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
+from ..base.events import AnswerEvent, Done
+from ..base.jobs import Job
+from ..base.names import ModelName, Source, parse_reference
+from ..base.options import Options, merge_options
+from ..base.settings import Settings
+from ..base.turns import Finished, Piece, TurnEvent, TurnRequest
+from ..models.capabilities import COMPLETION, THINKING
+from ..models.installed import InstalledModel
+from ..nursery_scheduler import Lease, Scheduler
+from ..runner_pool import Answer
+from .prompting import Prompt, Prompter, conversation
+from .specs import runner_spec
+
+log = structlog.get_logger(__name__)
+
+
+class CloudDisabled(TrillamaError):
+    """The name asks for a model that runs elsewhere."""
+
+    status = 403
+    code = "cloud_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("ollama cloud is disabled: remote model is unavailable")
+
+
+class Models(Protocol):
+    """The installed models; every call reads files and belongs to a worker thread."""
+
+    def find(self, name: ModelName) -> InstalledModel:
+        """The model of that name, without regard to case; raises NotFound."""
+        ...
+
+    def installed(self) -> list[InstalledModel]:
+        """All of them."""
+        ...
+
+
+class Turn:
+    """One answer on its way: neutral events to read, everything given back when it is left.
+
+    Attributes:
+        tokens: of prompt and answer so far, if they are asked for.
+    """
+
+    def __init__(self, lease: Lease, answer: Answer, prompt: Prompt, started: int) -> None:
+        self._lease = lease
+        self._answer = answer
+        self._prompt = prompt
+        self._started = started
+        self._splitter = prompt.splitter
+        self.tokens: list[int] | None = None
+
+    async def receive_many(self) -> Sequence[TurnEvent]:
+        """Events that wait, at least one; none once all were read.
+
+        Raises:
+            TrillamaError: what ended the answer.
+        """
+        while events := await self._answer.receive_many():
+            if found := self._parse(events):
+                return found
+        return ()
+
+    def _parse(self, events: Sequence[AnswerEvent]) -> list[TurnEvent]:
+        found: list[TurnEvent] = []
+        for event in events:
+            if isinstance(event, Done):
+                found += self._finish(event)
+                continue
+            if self.tokens is not None:
+                self.tokens += event.tokens
+            if self._splitter is None:
+                found.append(Piece(event.text))
+                continue
+            thinking, content = self._splitter.push(event.text)
+            if thinking or content:
+                found.append(Piece(content, thinking))
+        return found
+
+    def _finish(self, done: Done) -> list[TurnEvent]:
+        thinking, content = self._splitter.finish() if self._splitter else ("", "")
+        end = Finished(
+            reason=done.reason,
+            usage=done.usage,
+            total_ns=time.monotonic_ns() - self._started,
+            load_ns=self._lease.load_ns,
+            dropped=self._prompt.dropped,
+            tokens=tuple(self.tokens or ()),
+        )
+        return [Piece(content, thinking), end] if thinking or content else [end]
+
+    def close(self) -> None:
+        """Withdraw what still runs and give the model back; again is harmless."""
+        self._answer.cancel()
+        self._lease.release()
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *left: object) -> None:
+        self.close()
+
+
+class Desk:
+    """Answers turns with the installed models.
+
+    Attributes:
+        models: what is installed.
+        scheduler: what is loaded.
+        ready: the store may be asked; set once the bundled model is in its place.
+    """
+
+    def __init__(self, models: Models, scheduler: Scheduler, settings: Settings) -> None:
+        self.ready = trio.Event()
+        self.models = models
+        self.scheduler = scheduler
+        self.settings = settings
+
+    async def find(self, name: str) -> InstalledModel:
+        """The installed model a client means.
+
+        Raises:
+            BadRequest: the name is malformed.
+            CloudDisabled: it asks for a model elsewhere.
+            NotFound: nothing of that name is installed.
+        """
+        reference = parse_reference(name)
+        if reference.source is Source.CLOUD:
+            raise CloudDisabled
+        await self.ready.wait()
+        try:
+            model = await trio.to_thread.run_sync(self.models.find, reference.name)
+        except NotFound:
+            raise NotFound(f"model '{name}' not found") from None
+        if model.weights is None:
+            raise CloudDisabled
+        return model
+
+    async def load(self, request: TurnRequest) -> str:
+        """Carry out a request that wants no answer.
+
+        Returns:
+            what was done: "load" or "unload".
+        """
+        model = await self.find(request.model)
+        if request.only_unloads:
+            self.scheduler.expire(str(model.weights))
+            return "unload"
+        options = _check(model, request)
+        with await self._acquire(model, options, request):
+            return "load"
+
+    async def show(self, request: TurnRequest) -> str:
+        """The text the model would be given."""
+        model = await self.find(request.model)
+        options = _check(model, request)
+        with await self._acquire(model, options, request) as lease:
+            prompter = Prompter(lease.runner, model, request, _think(model, request))
+            return await prompter.render(conversation(model, request))
+
+    async def begin(self, request: TurnRequest, job_id: str) -> Turn:
+        """Have a request answered; the caller closes the turn.
+
+        Raises:
+            TrillamaError: it cannot be: the name, an option, the load, the length of the prompt,
+                too many who wait.
+        """
+        started = time.monotonic_ns()
+        model = await self.find(request.model)
+        options = _check(model, request)
+        lease = await self._acquire(model, options, request)
+        try:
+            limit = _limit(lease, options)
+            prompter = Prompter(lease.runner, model, request, _think(model, request))
+            prompt = await prompter.make(limit, options)
+            job = Job(
+                id=job_id,
+                prompt=prompt.tokens,
+                options=options,
+                limit=limit,
+                shift=request.shift is not False,
+                submitted=time.monotonic_ns(),
+            )
+            turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started)
+        except BaseException:
+            lease.release()
+            raise
+        if request.wants_tokens:
+            turn.tokens = prompt.tokens.tolist()
+        return turn
+
+    async def _acquire(
+        self, model: InstalledModel, options: Options, request: TurnRequest
+    ) -> Lease:
+        spec = runner_spec(model, options, self.settings)
+        return await self.scheduler.acquire(spec, request.keep_alive)
+
+
+def _check(model: InstalledModel, request: TurnRequest) -> Options:
+    """What the request asks of the model, or why it cannot be had."""
+    if COMPLETION not in model.capabilities:
+        raise BadRequest(f'"{request.model}" does not support {request.verb}')
+    if request.think and THINKING not in model.capabilities:
+        raise BadRequest(f'"{request.model}" does not support thinking')
+    if model.adapters:
+        raise Unsupported("not supported by this version of trillama: models with adapters")
+    own, _ = merge_options(Options(), model.parameters)
+    options, ignored = merge_options(own, request.options)
+    if ignored:
+        log.warning("options without effect", names=ignored)
+    return options
+
+
+def _think(model: InstalledModel, request: TurnRequest) -> bool | str | None:
+    """The request's wish; a model that can reason does so unless told otherwise."""
+    if request.think is None and THINKING in model.capabilities:
+        return True
+    return request.think
+
+
+def _limit(lease: Lease, options: Options) -> int:
+    """Positions a request may use: what it asked for, within the pool and the training."""
+    most = lease.runner.limits.cells
+    trained = lease.runner.facts.train_context
+    most = min(most, trained) if trained > 0 else most
+    return min(options.num_ctx, most) if options.num_ctx > 0 else most

@@ -1,0 +1,301 @@
+"""The application: rooms wired together, and the life of the server around them.
+
+``create_app`` joins store, scheduler and routes; its lifespan runs the scheduler. ``serve`` is the
+process: it binds, logs, listens until told to stop, drains, and returns.
+Never: answers a request itself, or knows what a model is.
+SIGTERM or SIGINT begins the drain: new requests are refused with 503, running answers may end
+within the drain time, then they end with an error line; a second signal ends them at once.
+
+    lifespan nursery -+- scheduler.run -- one task for each loaded model
+                      +- import of the bundled model, once
+    server           -+- acceptor
+                      +- each connection -- each request: listener | route, then body
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.trio.run import worker_serve
+from hypercorn.utils import wrap_app
+
+from . import __version__
+from .api import library, native
+from .api.connection import Application
+from .api.guards import Guard
+from .api.turn import Desk, Models
+from .base.durations import FOREVER, SECOND
+from .base.errors import TrillamaError
+from .base.logs import configure_logs
+from .base.settings import Address, Settings
+from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
+from .models.bundled import ensure_bundled
+from .models.store import ModelStore
+from .nursery_scheduler import Scheduler, SchedulerLimits
+from .runner_pool import RunnerPool
+
+log = structlog.get_logger(__name__)
+
+CLOSING_GRACE = 2.0
+"""Seconds connections get, once the drain is over, to write what they have."""
+
+IDLE_CONNECTION = 120.0
+BACKLOG = 1024
+
+
+class LazyBackend:
+    """llama.cpp, imported when the first model is loaded, on the thread that loads it."""
+
+    def _backend(self) -> Backend:
+        from .engine.llama import LlamaBackend
+
+        return LlamaBackend()
+
+    def load(self, path: str, params: LoadParams, progress: ProgressHook | None = None) -> Model:
+        """See :class:`~trillama.engine.base.Backend`."""
+        return self._backend().load(path, params, progress)
+
+    def devices(self) -> list[Device]:
+        """See :class:`~trillama.engine.base.Backend`."""
+        return self._backend().devices()
+
+    def version(self) -> str:
+        """See :class:`~trillama.engine.base.Backend`."""
+        return self._backend().version()
+
+
+class PortInUse(TrillamaError):
+    """Another program listens at our address."""
+
+    code = "port_in_use"
+
+
+class Server:
+    """One application with its scheduler, from start to drained.
+
+    Attributes:
+        app: what the HTTP server calls.
+        broken: a part without which nothing works has failed; the process must end.
+    """
+
+    def __init__(self, settings: Settings, backend: Backend, store: Models) -> None:
+        self.settings = settings
+        self.store = store
+        self.pool = RunnerPool(backend)
+        self.scheduler = Scheduler(
+            self.pool,
+            SchedulerLimits(
+                max_loaded=settings.max_loaded_models,
+                max_queue=settings.max_queue,
+                keep_alive=settings.keep_alive,
+                load_timeout=settings.load_timeout,
+            ),
+        )
+        self.desk = Desk(store, self.scheduler, settings)
+        self.broken = trio.Event()
+        self._scope = trio.CancelScope()
+        self.app = Application(Guard(settings.origins), access_log=settings.access_log)
+        self.app.register_blueprint(native.routes(self.desk))
+        self.app.register_blueprint(library.routes(self.desk, backend))
+        self.app.before_serving(self._start)
+        self.app.after_serving(self._stop)
+
+    async def _start(self) -> None:
+        await self.app.nursery.start(self._live)
+        self.app.nursery.start_soon(self._bring_bundled)
+
+    async def _stop(self) -> None:
+        self._scope.cancel()
+        self.pool.close()
+
+    async def _live(self, *, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            with self._scope:
+                await self.scheduler.run(task_status=task_status)
+        except Exception:
+            log.exception("the scheduler failed")
+            self.broken.set()
+
+    async def _bring_bundled(self) -> None:
+        try:
+            if isinstance(self.store, ModelStore):
+                await trio.to_thread.run_sync(ensure_bundled, self.store)
+        except (TrillamaError, OSError) as error:
+            log.warning("the bundled model could not be installed", error=str(error))
+        finally:
+            self.desk.ready.set()
+
+    async def drain(self) -> None:
+        """Refuse new requests and let running ones end, for as long as the settings allow."""
+        self.app.draining = True
+        self.scheduler.begin_drain()
+        wait = self.settings.drain_timeout
+        patience = float("inf") if wait == FOREVER else wait / SECOND
+        if not await self.scheduler.wait_drained(trio.current_time() + patience):
+            log.warning("the drain time is over; running answers were ended")
+
+
+def create_app(settings: Settings, backend: Backend, store: Models) -> Application:
+    """The application; running its lifespan makes it work."""
+    return Server(settings, backend, store).app
+
+
+# -- the process ----------------------------------------------------------------------------------
+
+
+def listen(address: Address) -> socket.socket:
+    """A bound socket at ``address``; an empty host means every interface, IPv6 included.
+
+    Raises:
+        PortInUse: another program has it; the message says what to do.
+        TrillamaError: the address cannot be bound.
+    """
+    family = socket.AF_INET6 if ":" in address.host or not address.host else socket.AF_INET
+    if not address.host and not socket.has_dualstack_ipv6():
+        family = socket.AF_INET
+    try:
+        found = socket.getaddrinfo(
+            address.host or None, address.port, family if not address.host else 0,
+            socket.SOCK_STREAM, flags=socket.AI_PASSIVE,
+        )  # fmt: skip
+        return _bound(found[0], dual=not address.host)
+    except OSError as error:
+        raise _bind_error(address, error) from None
+
+
+def _bound(place: Any, *, dual: bool) -> socket.socket:
+    family, kind, protocol, _, where = place
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if dual and family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind(where)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _bind_error(address: Address, error: OSError) -> TrillamaError:
+    if error.errno != errno.EADDRINUSE:
+        return TrillamaError(f"cannot listen at {address.netloc}: {error.strerror or error}")
+    return PortInUse(
+        f"cannot listen at {address.netloc}: another program does, most likely Ollama or another "
+        "trillama server. Stop it, or choose another port: OLLAMA_HOST=127.0.0.1:11435 trillama "
+        "serve (clients find it by the same variable)"
+    )
+
+
+class _ServerLog:
+    """Hypercorn's log, in ours; access lines are written by our connection."""
+
+    def __init__(self, config: Config) -> None:
+        self._log = structlog.get_logger("hypercorn")
+
+    async def access(self, *_: Any) -> None:
+        """Nothing."""
+
+    async def info(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown when debugging."""
+        self._log.debug(message % args if args else message)
+
+    debug = info
+
+    async def warning(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown."""
+        self._log.warning(message % args if args else message)
+
+    async def error(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown."""
+        self._log.error(message % args if args else message)
+
+    async def exception(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown with the traceback."""
+        self._log.exception(message % args if args else message)
+
+
+def _config() -> Config:
+    config = Config()
+    config.logger_class = _ServerLog  # type: ignore[assignment]
+    config.backlog = BACKLOG
+    config.graceful_timeout = CLOSING_GRACE
+    config.keep_alive_timeout = IDLE_CONNECTION
+    config.keep_alive_max_requests = 1 << 31
+    config.h11_max_incomplete_size = 1 << 16
+    config.include_server_header = False
+    return config
+
+
+async def run_server(
+    server: Server,
+    sock: socket.socket,
+    stop: trio.Event,
+    *,
+    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer at ``sock`` until ``stop`` is set or the server is broken, then drain and return."""
+
+    async def told() -> None:
+        async with trio.open_nursery() as nursery:
+            for event in (stop, server.broken):
+                nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
+        await server.drain()
+
+    with sock:
+        sock.listen(BACKLOG)
+        await worker_serve(
+            wrap_app(server.app, 0, "asgi"),
+            _config(),
+            sockets=Sockets([], [sock], []),
+            shutdown_trigger=told,
+            task_status=task_status,
+        )
+
+
+async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def _watch_signals(server: Server, stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        async for number in received:
+            log.info("stopping", signal=signal.Signals(number).name, at_once=stop.is_set())
+            if stop.is_set():
+                await server.scheduler.wait_drained(trio.current_time())
+            stop.set()
+
+
+async def _main(server: Server, sock: socket.socket) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_signals, server, stop)
+        await run_server(server, sock, stop)
+        nursery.cancel_scope.cancel()
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; returns when everything is drained.
+
+    Raises:
+        PortInUse: the address is taken.
+        TrillamaError: the server broke; the log says how.
+    """
+    configure_logs(settings.log_format, settings.debug)
+    sock = listen(settings.address)
+    server = Server(settings, LazyBackend(), ModelStore(Path(settings.models)))
+    where = {"address": settings.address.url, "models": settings.models}
+    log.info("listening", version=__version__, **where)
+    trio.run(_main, server, sock)
+    if server.broken.is_set():
+        raise TrillamaError("the server broke; its log says how")
