@@ -1,0 +1,211 @@
+"""The step loop on real llama.cpp with the bundled model: isolation, and text that never depends
+on who else is there."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trillama.base.events import Ended, Sampled, StopReason
+from trillama.base.jobs import Job
+from trillama.base.options import Options
+from trillama.batching import Batcher, Policy
+from trillama.engine.base import ContextParams, LoadParams
+from trillama.engine.llama import LlamaBackend, LlamaContext, LlamaModel
+
+GREEDY = Options(temperature=0, num_predict=48)
+EXACT = {"cache_type_k": "f32", "cache_type_v": "f32", "flash_attention": False}
+FACTS = [
+    "What is the capital of France?",
+    "What is the opposite of hot?",
+    "What is 12 + 30?",
+    "Repeat: QX-7731",
+    "Tell me a story about a fox.",
+    "Which day comes after Monday?",
+    "Who are you?",
+    "What colour is the sky?",
+]
+ANIMALS = ["fox", "cat", "dog", "cow", "hen", "frog", "bear", "duck"]
+Open = Callable[..., LlamaContext]
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_model_path: Path) -> Iterator[LlamaModel]:
+    """The bundled model, loaded once."""
+    model = LlamaBackend().load(str(tiny_model_path), LoadParams())
+    yield model
+    model.close()
+
+
+@pytest.fixture
+def open_context(tiny: LlamaModel) -> Iterator[Open]:
+    """Opens contexts of few cells and one thread; all are closed afterwards."""
+    opened: list[LlamaContext] = []
+
+    def open_one(cells: int = 4096, sequences: int = 32) -> LlamaContext:
+        params = ContextParams(
+            cells=cells, sequences=sequences, outputs=sequences, batch=512, threads=1, **EXACT
+        )
+        opened.append(tiny.open_context(params))
+        return opened[-1]
+
+    yield open_one
+    for context in opened:
+        context.close()
+
+
+def chat(text: str) -> str:
+    turn = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    return turn + "<think>\n\n</think>\n\n"
+
+
+class Run:
+    """Jobs on one context, stepped by hand, with the book checked as they go."""
+
+    def __init__(self, context: LlamaContext, policy: Policy | None = None) -> None:
+        self.context = context
+        self.batcher = Batcher(context, policy or Policy(step_budget="64"))
+        self.tokens: dict[str, list[int]] = defaultdict(list)
+        self.reasons: dict[str, StopReason] = {}
+
+    def ask(self, name: str, text: str, options: Options = GREEDY) -> None:
+        prompt = self.context.vocabulary.tokenize(chat(text))
+        self.batcher.submit(Job(id=name, prompt=prompt, options=options, limit=1024))
+
+    def step(self) -> None:
+        for event in self.batcher.step():
+            if isinstance(event, Sampled):
+                self.tokens[event.job_id].append(event.token)
+            elif isinstance(event, Ended):
+                self.reasons[event.job_id] = event.reason
+        self.batcher.check()
+
+    def finish(self) -> None:
+        while self.batcher.has_work:
+            self.step()
+
+    def texts(self) -> dict[str, str]:
+        pieces = self.context.vocabulary.pieces
+        return {
+            name: b"".join(pieces[token] for token in tokens).decode("utf-8", "replace")
+            for name, tokens in self.tokens.items()
+        }
+
+    def assert_empty(self) -> None:
+        s = self.batcher.statistics()
+        assert (s.waiting, s.prefilling, s.generating, s.kv.live) == (0, 0, 0, 0)
+        self.batcher.drop_cache()
+        assert self.batcher.statistics().kv.used == 0
+        assert all(self.context.seq_pos_max(n) == -1 for n in range(self.context.limits.sequences))
+        self.batcher.close()
+
+
+def alone(open_context: Open, texts: list[str]) -> dict[str, str]:
+    """What each text is answered when nobody else is there and nothing is cached."""
+    answers = {}
+    run = Run(open_context(), Policy(step_budget="off", prefix_cache=False))
+    for text in texts:
+        run.ask(text, text)
+        run.finish()
+        answers[text] = run.texts()[text]
+    return answers
+
+
+def test_the_model_answers(open_context: Open) -> None:
+    """A right answer comes out, and the model ends it by itself."""
+    run = Run(open_context())
+    run.ask("a", FACTS[0])
+    run.finish()
+    assert "Paris" in run.texts()["a"]
+    assert run.reasons["a"] is StopReason.STOP
+    run.assert_empty()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_greedy_text_does_not_depend_on_cache_or_company(open_context: Open, cached: bool) -> None:
+    """Cold, warm, cached or not, alone or together: the same words."""
+    expected = alone(open_context, FACTS)
+    run = Run(open_context(), Policy(step_budget="64", prefix_cache=cached))
+    for _ in range(2):
+        run.tokens.clear()
+        for text in FACTS:
+            run.ask(text, text)
+        run.finish()
+        assert run.texts() == expected
+    run.assert_empty()
+
+
+def test_greedy_text_survives_pause_and_resume(open_context: Open) -> None:
+    """A pool too small for all pauses some, and nobody's words change."""
+    stories = [f"Tell me a story about a {animal}." for animal in ANIMALS]
+    expected = alone(open_context, stories)
+    run = Run(open_context(cells=256, sequences=8))
+    for text in stories:
+        run.ask(text, text)
+    run.finish()
+    assert run.texts() == expected
+    assert run.batcher.statistics().preemptions > 0
+    run.assert_empty()
+
+
+def test_no_answer_holds_another_answers_canary(open_context: Open) -> None:
+    """A thousand requests over 64 streams, with cancels and evictions: nothing leaks."""
+    chooser = random.Random(7)
+    run = Run(open_context(cells=4096, sequences=96), Policy(max_live=64, step_budget="256"))
+    canaries = {
+        f"j{n}": f"{chooser.choice('ABCDEF')}{chooser.choice('KLMNOP')}-{chooser.randrange(10**6):06d}"
+        for n in range(1000)
+    }
+    options = Options(temperature=0, num_predict=12)
+    todo = list(canaries)
+    while todo or run.batcher.has_work:
+        while todo and run.batcher.statistics().waiting < 4:
+            name = todo.pop()
+            run.ask(name, f"Repeat: {canaries[name]}", options)
+        if chooser.random() < 0.2:
+            run.batcher.cancel(chooser.choice(list(canaries)))
+        run.step()
+    assert set(run.reasons) == set(canaries)
+    numbers = {name: canary.split("-")[1] for name, canary in canaries.items()}
+    answers = run.texts()
+    right = sum(canaries[name] in text for name, text in answers.items())
+    for name, text in answers.items():
+        others = {number for other, number in numbers.items() if other != name and number in text}
+        assert not others or numbers[name] in text, f"{name} said {text!r}"
+    finished = sum(reason is not StopReason.CANCELLED for reason in run.reasons.values())
+    assert right > 0.8 * finished, "the model repeats what it was told"
+    run.assert_empty()
+
+
+def test_a_shared_prefix_is_computed_once(open_context: Open) -> None:
+    """Jobs that arrive together with one long beginning compute it once."""
+    run = Run(open_context(), Policy(step_budget="64"))
+    stem = " ".join(f"Line {n} tells of a small thing." for n in range(40))
+    for n in range(16):
+        run.ask(f"j{n}", f"{stem} Question {n}?", Options(temperature=0, num_predict=2))
+    lengths = [len(run.context.vocabulary.tokenize(chat(f"{stem} Question {n}?"))) for n in (0, 1)]
+    run.finish()
+    unique = lengths[0] + 15 * 16
+    assert run.batcher.statistics().prompt_tokens <= 1.1 * unique
+    assert run.batcher.statistics().cached_tokens >= 15 * (lengths[0] - 20)
+    run.assert_empty()
+
+
+def test_sampling_is_reproducible_by_its_seed(open_context: Open) -> None:
+    """A seed gives the same words whoever else is in the batch."""
+    seeded = Options(temperature=1.0, seed=42, num_predict=24)
+    texts = []
+    for company in (0, 5):
+        run = Run(open_context())
+        for n in range(company):
+            run.ask(f"other{n}", FACTS[n], Options(temperature=1.5, num_predict=24))
+        run.ask("me", FACTS[4], seeded)
+        run.finish()
+        texts.append(run.texts()["me"])
+    assert texts[0] == texts[1]
+    assert np.unique(run.tokens["me"]).size > 1
