@@ -101,6 +101,12 @@ class ModelLoadError(TrillamaError):
     code = "model_load_failed"
 
 
+class EngineDied(ModelLoadError):
+    """llama.cpp ended a child process that only tried to use it."""
+
+    code = "engine_died"
+
+
 class CorruptModel(ModelLoadError):
     """A model file is damaged, truncated or lies about its sizes; llama.cpp never saw it."""
 

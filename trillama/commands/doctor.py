@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trillama import __version__
-from trillama.base.errors import ModelLoadError, TrillamaError
+from trillama.base.errors import EngineDied, ModelLoadError, TrillamaError
 from trillama.base.settings import Settings
 from trillama.engine.probe import probe_in_child
-from trillama.models.bundled import bundled_weights
+from trillama.models.bundled import bundled_file
 
 from .client import Client, ServerDown
 from .console import human_bytes
@@ -118,20 +118,29 @@ def _can_bind(host: str, port: int) -> Finding:
             probe.bind((host, port))
         except OSError as error:
             cure = "set OLLAMA_HOST to another address"
-            return Finding(False, "port", f"cannot listen on {host}:{port}: {error.strerror}; {cure}")
+            return Finding(
+                False, "port", f"cannot listen on {host}:{port}: {error.strerror}; {cure}"
+            )
     return Finding(True, "port", f"{host or '*'}:{port} is free")
 
 
 def _engine(features: list[str]) -> Iterator[Finding]:
+    weights = bundled_file()
+    if weights is None:
+        yield Finding(False, "engine", "the bundled model is missing from this installation")
+        return
     try:
-        with bundled_weights() as path:
-            report = probe_in_child(str(path))
+        report = probe_in_child(str(weights))
     except ModelLoadError as error:
-        amx = any(name.startswith("amx") for name in features)
-        cure = f" {AMX_CURE if amx else REBUILD_CURE}" if error.died else ""
-        yield Finding(False, "engine", f"{error}.{cure}")
+        yield Finding(False, "engine", f"{error}. {_cure(error, features)}")
         return
     yield Finding(True, "library", str(report["library"]))
     yield Finding(True, "devices", ", ".join(report["devices"]))
     text = f"decodes with the bundled model, which loads in {report['load_ms']:.0f} ms"
     yield Finding(True, "engine", text)
+
+
+def _cure(error: ModelLoadError, features: list[str]) -> str:
+    if not isinstance(error, EngineDied):
+        return "Install trillama again (make clean run)."
+    return AMX_CURE if any(name.startswith("amx") for name in features) else REBUILD_CURE

@@ -38,12 +38,8 @@ def choose(
         samplers: one for each row; used where ``chains`` has None.
     """
     chained = [row for row, chain in enumerate(chains) if chain is not None]
-    if not chained:
-        return sample_rows(logits, samplers)
-    chosen = np.full(len(samplers), -1, np.int32)
     picks = pool.map(_pick, [c for c in chains if c is not None], [logits[r] for r in chained])
-    plain = [row for row, chain in enumerate(chains) if chain is None]
-    if plain:
-        chosen[plain] = sample_rows(logits[plain], [samplers[row] for row in plain])
+    plain = [None if chain else sampler for sampler, chain in zip(samplers, chains, strict=True)]
+    chosen = sample_rows(logits, plain)
     chosen[chained] = list(picks)
     return chosen

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from trillama.base.errors import EngineError, ModelLoadError, TrillamaError
+from trillama.base.errors import EngineDied, EngineError, ModelLoadError, TrillamaError
 
 from .base import Context, ContextParams, DecodeStatus, LoadParams, Model
 
@@ -54,6 +54,7 @@ def probe_in_child(path: str, timeout: float = 300) -> dict[str, Any]:
         timeout: seconds to wait for the child.
 
     Raises:
+        EngineDied: a signal ended the child: the library or its build does not work here.
         ModelLoadError: the model does not work; the message says how it failed.
     """
     command = [sys.executable, "-m", __spec__.name, path]
@@ -62,7 +63,7 @@ def probe_in_child(path: str, timeout: float = 300) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         raise ModelLoadError(f"no result after {timeout:g} s") from None
     if child.returncode < 0:
-        raise ModelLoadError(f"llama.cpp died of {_signal_name(-child.returncode)}{_end(child)}")
+        raise EngineDied(f"llama.cpp died of {_signal_name(-child.returncode)}{_end(child)}")
     try:
         report: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
