@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from tests.support.stub_pool import spec
 from trillama.base.durations import FOREVER, MINUTE
-from trillama.engine.base import ContextParams, LoadParams
 from trillama.nursery_scheduler import (
     Plan,
     SchedulerLimits,
@@ -18,17 +18,6 @@ from trillama.nursery_scheduler import (
     plan,
 )
 from trillama.runner_pool import RunnerSpec
-
-
-def spec(name: str, cells: int = 4096, gpu_layers: int = -1) -> RunnerSpec:
-    return RunnerSpec(
-        key=f"/{name}",
-        name=name,
-        path=f"/{name}",
-        load=LoadParams(gpu_layers=gpu_layers),
-        context=ContextParams(cells=cells),
-    )
-
 
 LOADING, READY, LEAVING = TenantState
 

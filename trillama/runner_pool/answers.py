@@ -149,7 +149,8 @@ class Answer:
             self._first_at = self._first_at or event.at
         if rest := self._text.finish():
             self._show(rest)
-        self._finish(Done(event.reason, self._usage(event.at), event.shifted))
+        reason = StopReason.STOP if self._text.stopped else event.reason
+        self._finish(Done(reason, self._usage(event.at), event.shifted))
 
     def _show(self, text: str) -> None:
         self._mail.append(Text(text, self._unshown))
