@@ -44,7 +44,7 @@ docs: ready ## do the documents agree with the code?
 	@$(BIN)/python -m pytest -q tests/test_docs.py tests/test_architecture.py
 
 train-eval: ready ## how good is the bundled model?
-	@$(BIN)/python -m training.evaluate $(ARGS)
+	@$(BIN)/python -m training.evaluate $(or $(ARGS),trillama/data/tiny.gguf)
 
 lock: ready ## pin every dependency anew, from pyproject.toml (needs uv)
 	@$(BIN)/python -m tools.lock
