@@ -76,8 +76,10 @@ async def until(condition: Callable[[], object], runner: Runner) -> None:
 
 
 async def idle(runner: Runner) -> None:
-    """Wait until the engine has nothing left to do."""
+    """Wait until the engine has nothing left to do and trio has heard of all it did."""
+    await settled(runner)
     await until(lambda: not runner._machine.busy, runner)
+    await settled(runner)
 
 
 async def settled(runner: Runner) -> None:

@@ -120,7 +120,7 @@ class Runner:
             self._error = error
         else:
             self._error = EngineError(f"the engine of {self.spec.name} has stopped: {error}")
-        if not self._over.is_set():
+        if not self._over.is_set() and not self._machine.abort:
             log.error("engine failed", model=self.spec.name, error=str(error))
             self._move(RunnerState.FAILED)
         self._settled.set()
