@@ -203,7 +203,7 @@ async def test_while_loading(nursery: trio.Nursery) -> None:
         go_on.set()
         with trio.fail_after(PATIENCE):
             while it.pool.residents:
-                await trio.testing.wait_all_tasks_blocked(0.001)
+                await wait_all_tasks_blocked(0.001)
         await wait_all_tasks_blocked()
         assert gauges(it) == before
         assert it.backend.models == []
@@ -331,7 +331,7 @@ async def test_while_tokenizing(nursery: trio.Nursery, monkeypatch: pytest.Monke
         go_on.set()
         with trio.fail_after(PATIENCE):
             while it.runner.statistics().tokenizing:
-                await trio.testing.wait_all_tasks_blocked(0.001)
+                await wait_all_tasks_blocked(0.001)
         assert gauges(it) == before
 
 
@@ -356,6 +356,6 @@ async def test_the_whole_house_while_it_works(nursery: trio.Nursery) -> None:
         clients = [Client(it, nursery, f"number {number}") for number in range(5)]
         with trio.fail_after(PATIENCE):
             while not any(client.read for client in clients):
-                await trio.testing.wait_all_tasks_blocked(0.001)
+                await wait_all_tasks_blocked(0.001)
         for client in clients:
             client.scope.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trillama.base.events import Admitted, StepEvent
 from trillama.engine.threads import DEEP_STACK, EngineThread, StackPool
@@ -221,7 +222,7 @@ async def test_a_call_cancelled_in_the_queue_is_skipped() -> None:
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pool.run, lambda: go_on.wait(PATIENCE), lambda: None)
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
             with trio.CancelScope() as scope:
                 scope.cancel()
                 await pool.run(lambda: ran.append(1), done.set)
