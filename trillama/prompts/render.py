@@ -1,0 +1,130 @@
+"""Messages to prompt text, by the model's own chat template.
+
+Called by the Desk in a worker thread: a template is a program, and it takes its time. What the
+template is told is what transformers tells it (roles, content, tool calls with their arguments as
+objects), the reasoning of earlier answers under both of its usual names, and the switches that
+templates use for thinking. Never cuts, tokenises or guesses: a template that fails is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from trillama.base.errors import BadRequest
+from trillama.base.messages import Message, ToolCall
+
+from .detect import ThinkingTags, jinja_thinking_tags, jinja_uses_tools
+from .jinja import render_template
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"type": "function", "function": function} | ({"id": call.id} if call.id else {})
+
+
+def template_message(message: Message) -> dict[str, Any]:
+    """A message as chat templates expect it; what is empty is left out, but for the content."""
+    fields: dict[str, Any] = {"role": message.role, "content": message.content}
+    optional = {
+        "reasoning_content": message.thinking,
+        "thinking": message.thinking,
+        "tool_calls": [_tool_call(call) for call in message.tool_calls],
+        "name": message.tool_name,
+        "tool_call_id": message.tool_call_id,
+    }
+    return fields | {key: value for key, value in optional.items() if value}
+
+
+def thinking_variables(think: bool | str | None) -> dict[str, Any]:
+    """What templates are told about reasoning; nothing when nobody said anything."""
+    if think is None:
+        return {}
+    wanted = {"enable_thinking": bool(think), "thinking": bool(think)}
+    return wanted | ({"reasoning_effort": think} if isinstance(think, str) else {})
+
+
+class ChatTemplate:
+    """A chat template and what its text shows about the model.
+
+    Args:
+        source: Jinja text; "" for a model without a template, whose prompt is the plain texts.
+        bos_piece, eos_piece: texts of the vocabulary's begin and end tokens, "" if none.
+
+    Attributes:
+        tags: around the reasoning in answers, None where the template knows of none.
+        thinks: the template knows of reasoning.
+        uses_tools: the template mentions tools.
+    """
+
+    def __init__(self, source: str, bos_piece: str = "", eos_piece: str = "") -> None:
+        self.source = source
+        self._bos = bos_piece
+        self._eos = eos_piece
+        self.tags: ThinkingTags | None = jinja_thinking_tags(source)
+        self.thinks = self.tags is not None
+        self.uses_tools = jinja_uses_tools(source)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        tools: Iterable[Mapping[str, Any]] = (),
+        think: bool | str | None = None,
+        *,
+        add_generation_prompt: bool = True,
+        continue_final: bool = False,
+    ) -> str:
+        """The prompt.
+
+        Args:
+            tools: definitions, as JSON objects.
+            think: asks for or against reasoning, or for how much.
+            continue_final: the last message is the beginning of the answer.
+
+        Raises:
+            BadRequest: the template refuses, with its own words; or nothing is there to continue.
+            TemplateError: the template is broken, or costs too much.
+        """
+        if not self.source:
+            return _plain(messages)
+        variables = {
+            "messages": [template_message(message) for message in messages],
+            "tools": [dict(tool) for tool in tools] or None,
+            "bos_token": self._bos,
+            "eos_token": self._eos,
+            "add_generation_prompt": add_generation_prompt and not continue_final,
+        }
+        text = render_template(self.source, variables | thinking_variables(think))
+        return _up_to(text, messages) if continue_final else text
+
+    def begins_with_bos(self, prompt: str) -> bool:
+        """True when tokenising ``prompt`` must not add the begin token once more."""
+        return bool(self._bos) and prompt.startswith(self._bos)
+
+    def starts_inside_thinking(self, prompt: str) -> bool:
+        """True when the answer to ``prompt`` begins as reasoning."""
+        return self.tags is not None and prompt.rstrip().endswith(self.tags.open)
+
+
+def _up_to(text: str, messages: Sequence[Message]) -> str:
+    """``text`` cut after the content of the last message."""
+    content = messages[-1].content.strip() if messages else ""
+    at = text.rfind(content) if content else -1
+    if at < 0:
+        raise BadRequest("the last message cannot be continued: the template does not show it")
+    return text[: at + len(content)]
+
+
+def _plain(messages: Sequence[Message]) -> str:
+    """The texts alone: what a base model without a template is given.
+
+    System text stands before an empty line; neighbours of one role are joined by one.
+    """
+    pieces: list[str] = []
+    before = ""
+    for message in messages:
+        if before and before in ("system", message.role):
+            pieces.append("\n\n")
+        pieces.append(message.content)
+        before = message.role
+    return "".join(pieces)
