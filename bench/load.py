@@ -136,7 +136,7 @@ async def run_load(target: Target, load: Load) -> list[Reply]:
 
     async def client() -> None:
         for index in indices:
-            with trio.move_on_after(deadline - trio.current_time()) as scope:
+            with trio.move_on_at(deadline) as scope:
                 prompt = load.prompt(index)
                 replies.append(await stream_once(target, prompt, load.new_tokens))
             if scope.cancelled_caught:
@@ -151,10 +151,11 @@ async def run_load(target: Target, load: Load) -> list[Reply]:
 
 
 def measure(target: Target, load: Load, warm_up: bool = True) -> tuple[Summary, list[Reply]]:
-    """Run the load, after a shorter one with other prompts; return figures and raw replies."""
+    """Run the load and return figures and raw replies. The warm-up before it is one short request
+    of each client that has no words in common with the load's."""
     if warm_up:
-        first = replace(load, requests=load.clients, new_tokens=8, seed=load.seed + 1_000_003)
-        trio.run(run_load, target, first)
+        sizes = {"requests": load.clients, "prompt_tokens": 32, "new_tokens": 8, "shared_prefix": 0}
+        trio.run(run_load, target, replace(load, seed=load.seed + 1_000_003, **sizes))
     cpu = time.process_time()
     replies = trio.run(run_load, target, load)
     cpu = time.process_time() - cpu

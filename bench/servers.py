@@ -133,9 +133,9 @@ def trillama_server(setup: Setup) -> Iterator[Running]:
 
 def import_model(model: Path, store: Path) -> None:
     """Put a GGUF file into a models folder under MODEL_NAME."""
-    from trillama.models.store import import_gguf
+    from trillama.models.store import Extras, ModelStore
 
-    import_gguf(store, model, MODEL_NAME)
+    ModelStore(store).import_gguf(model, MODEL_NAME, Extras(link=True))
 
 
 def open_server(who: str, setup: Setup) -> AbstractContextManager[Running]:
@@ -160,9 +160,17 @@ def parse_address(text: str) -> Target:
     return Target(url, api, model)
 
 
+def leave_on_sigterm() -> None:
+    """Make SIGTERM act as Ctrl-C, which trio knows how to deliver: no server outlives us. Shells
+    start background jobs with Ctrl-C ignored, so it is set up as well."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 @contextmanager
 def started(make: Callable[[int], Command]) -> Iterator[Running]:
     """Run a command on a free port until the block ends. Raises NotReady."""
+    leave_on_sigterm()
     port = free_port()
     command = make(port)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("OLLAMA_", "TRILLAMA_"))}
