@@ -15,6 +15,7 @@ within the drain time, then they end with an error line; a second signal ends th
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import socket
 from pathlib import Path
@@ -22,14 +23,12 @@ from typing import Any
 
 import structlog
 import trio
-from hypercorn.config import Config, Sockets
-from hypercorn.trio.run import worker_serve
-from hypercorn.utils import wrap_app
 
 from . import __version__
 from .api import library, native
 from .api.connection import Application
 from .api.guards import Guard
+from .api.listener import serve_http
 from .api.turn import Desk, Models
 from .base.durations import FOREVER, SECOND
 from .base.errors import TrillamaError
@@ -42,12 +41,6 @@ from .nursery_scheduler import Scheduler, SchedulerLimits
 from .runner_pool import RunnerPool
 
 log = structlog.get_logger(__name__)
-
-CLOSING_GRACE = 2.0
-"""Seconds connections get, once the drain is over, to write what they have."""
-
-IDLE_CONNECTION = 120.0
-BACKLOG = 1024
 
 
 class LazyBackend:
@@ -137,7 +130,7 @@ class Server:
         self.app.draining = True
         self.scheduler.begin_drain()
         wait = self.settings.drain_timeout
-        patience = float("inf") if wait == FOREVER else wait / SECOND
+        patience = math.inf if wait == FOREVER else wait / SECOND
         if not await self.scheduler.wait_drained(trio.current_time() + patience):
             log.warning("the drain time is over; running answers were ended")
 
@@ -196,52 +189,12 @@ def _bind_error(address: Address, error: OSError) -> TrillamaError:
     )
 
 
-class _ServerLog:
-    """Hypercorn's log, in ours; access lines are written by our connection."""
-
-    def __init__(self, config: Config) -> None:
-        self._log = structlog.get_logger("hypercorn")
-
-    async def access(self, *_: Any) -> None:
-        """Nothing."""
-
-    async def info(self, message: str, *args: Any, **_: Any) -> None:
-        """Shown when debugging."""
-        self._log.debug(message % args if args else message)
-
-    debug = info
-
-    async def warning(self, message: str, *args: Any, **_: Any) -> None:
-        """Shown."""
-        self._log.warning(message % args if args else message)
-
-    async def error(self, message: str, *args: Any, **_: Any) -> None:
-        """Shown."""
-        self._log.error(message % args if args else message)
-
-    async def exception(self, message: str, *args: Any, **_: Any) -> None:
-        """Shown with the traceback."""
-        self._log.exception(message % args if args else message)
-
-
-def _config() -> Config:
-    config = Config()
-    config.logger_class = _ServerLog  # type: ignore[assignment]
-    config.backlog = BACKLOG
-    config.graceful_timeout = CLOSING_GRACE
-    config.keep_alive_timeout = IDLE_CONNECTION
-    config.keep_alive_max_requests = 1 << 31
-    config.h11_max_incomplete_size = 1 << 16
-    config.include_server_header = False
-    return config
-
-
 async def run_server(
     server: Server,
     sock: socket.socket,
     stop: trio.Event,
     *,
-    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer at ``sock`` until ``stop`` is set or the server is broken, then drain and return."""
 
@@ -251,15 +204,9 @@ async def run_server(
                 nursery.start_soon(_cancel_after, event, nursery.cancel_scope)
         await server.drain()
 
-    with sock:
-        sock.listen(BACKLOG)
-        await worker_serve(
-            wrap_app(server.app, 0, "asgi"),
-            _config(),
-            sockets=Sockets([], [sock], []),
-            shutdown_trigger=told,
-            task_status=task_status,
-        )
+    stall = server.settings.stall_timeout
+    patience = math.inf if stall in (0, FOREVER) else stall / SECOND
+    await serve_http(server.app, sock, told, patience=patience, task_status=task_status)
 
 
 async def _cancel_after(event: trio.Event, scope: trio.CancelScope) -> None:

@@ -35,6 +35,7 @@ HIGH_MARK = 1 << 20
 """Bytes of a body that may wait for the route before reading from the client stops."""
 
 BODY_PATIENCE = 60.0
+"""Seconds without a byte of a body after which the client is given up."""
 HUNG_UP = 499
 VISIT = "trillama.visit"
 
@@ -90,6 +91,7 @@ class Connection(TrioASGIHTTPConnection):
     """Quart's connection with our front door; see the module's text."""
 
     app: Application
+    _complete = False
 
     async def __call__(self, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -141,7 +143,8 @@ class Connection(TrioASGIHTTPConnection):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                nursery.cancel_scope.cancel()
+                if not self._complete:
+                    nursery.cancel_scope.cancel()
                 return
             request.body.append(message.get("body", b""))
             if not message.get("more_body", False):
@@ -165,6 +168,9 @@ class Connection(TrioASGIHTTPConnection):
         async with response.response as body:
             async for data in body:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
+        # Hypercorn says "disconnect" at the end of every request too, while it makes the connection
+        # ready for the next one; to be cancelled there would leave it without its idle timer.
+        self._complete = True
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
@@ -210,12 +216,11 @@ def visit() -> Visit:
     return cast("Visit", cast("dict[str, Any]", current_request.scope)[VISIT])
 
 
-async def read_body(limit: int, patience: float = BODY_PATIENCE) -> bytes:
+async def read_body(limit: int) -> bytes:
     """The whole body.
 
     Args:
         limit: bytes it may have.
-        patience: seconds without a byte after which the client is given up.
 
     Raises:
         TooLarge: more than ``limit``.
@@ -226,7 +231,7 @@ async def read_body(limit: int, patience: float = BODY_PATIENCE) -> bytes:
     data = bytearray()
     body = aiter(current_request.body)
     while True:
-        with trio.move_on_after(patience) as waiting:
+        with trio.move_on_after(BODY_PATIENCE) as waiting:
             chunk = await anext(body, b"")
         if waiting.cancelled_caught:
             raise SlowBody("the request body stopped coming")

@@ -11,7 +11,6 @@ import posixpath
 import structlog
 from quart import Response, current_app, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ..base.errors import Busy, ShuttingDown, TrillamaError
 from ..wire.gojson import encode
@@ -77,21 +76,22 @@ async def _ours(error: TrillamaError) -> Response:
 
 
 async def _foreign(error: Exception) -> Response:
+    status = getattr(error, "code", None)
+    if isinstance(status, int):  # one of the framework's own, as it is raised for bad requests
+        return Response(f"{status} {error}", status, content_type="text/plain")
     return native_error(told(error))
 
 
-async def _by_framework(error: HTTPException) -> Response:
-    """404, 405 and the rest of werkzeug's, as gin would say them: in plain text."""
-    if error.code == 404 and (target := _unslashed(request.path)):
+async def _no_route(error: Exception) -> Response:
+    if target := _unslashed(request.path):
         return empty(301 if request.method == "GET" else 307, {"Location": target})
-    status = error.code or 500
-    text = {404: "404 page not found", 405: "405 method not allowed"}
-    headers = {}
-    if isinstance(error, MethodNotAllowed):
-        allowed = error.valid_methods or ()
-        headers["Allow"] = ", ".join(method for method in _METHODS if method in allowed)
-    body = text.get(status, f"{status} {error.name.lower()}")
-    return Response(body, status, headers, content_type="text/plain")
+    return Response("404 page not found", 404, content_type="text/plain")
+
+
+async def _wrong_method(error: Exception) -> Response:
+    allowed = getattr(error, "valid_methods", None) or ()
+    headers = {"Allow": ", ".join(method for method in _METHODS if method in allowed)}
+    return Response("405 method not allowed", 405, headers, content_type="text/plain")
 
 
 def _unslashed(path: str) -> str:
@@ -112,5 +112,6 @@ def clean_path(path: str) -> str:
 def register(app: QuartTrio) -> None:
     """Install the handlers."""
     app.register_error_handler(TrillamaError, _ours)
-    app.register_error_handler(HTTPException, _by_framework)
+    app.register_error_handler(404, _no_route)
+    app.register_error_handler(405, _wrong_method)
     app.register_error_handler(Exception, _foreign)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from ..base.errors import BadRequest, PromptTooLong
+from ..base.errors import BadRequest, PromptTooLong, Unsupported
 from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import TurnRequest
@@ -25,8 +25,6 @@ from ..prompts.render import ChatTemplate
 from ..runner_pool import Runner
 
 Tokens = npt.NDArray[np.int32]
-
-OPEN_TAG, CLOSE_TAG = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,7 @@ class Prompter:
         self._model = model
         self._request = request
         self._think = think
+        self._template = chat_template(runner, model)
 
     async def make(self, limit: int, options: Options) -> Prompt:
         """The prompt, within ``limit`` positions for prompt and answer.
@@ -82,8 +81,9 @@ class Prompter:
         """The text for ``messages``, or the raw text."""
         if self._request.raw:
             return self._request.raw
-        template = chat_template(self._runner, self._model)
-        work = functools.partial(template.render, list(messages), think=self._think)
+        if self._model.template and not self._model.chat_template:
+            raise Unsupported("not supported by this version of trillama: Go chat templates")
+        work = functools.partial(self._template.render, messages, think=self._think)
         return await trio.to_thread.run_sync(work)
 
     async def _tokens(self, text: str) -> Tokens:
@@ -91,9 +91,7 @@ class Prompter:
         vocabulary = self._runner.vocabulary
         if len(prefix) and (prefix.min() < 0 or prefix.max() >= vocabulary.size):
             raise BadRequest(f"context holds a token outside 0..{vocabulary.size - 1}")
-        start = text.startswith(vocabulary.text_of(vocabulary.bos).decode("utf-8", "replace"))
-        doubled = vocabulary.bos >= 0 and start
-        special = not len(prefix) and not doubled
+        special = not len(prefix) and not self._template.begins_with_bos(text)
         tokens = await self._runner.tokenize(text, add_special=special)
         if not len(prefix):
             return tokens
@@ -119,10 +117,11 @@ class Prompter:
         return text, tokens
 
     def _splitter(self, text: str) -> ThinkingSplitter | None:
-        if "thinking" not in self._model.capabilities:
+        tags = self._template.tags
+        if tags is None:
             return None
-        inside = text.rstrip().endswith(OPEN_TAG)
-        return ThinkingSplitter(OPEN_TAG, CLOSE_TAG, inside=inside)
+        inside = self._template.starts_inside_thinking(text)
+        return ThinkingSplitter(tags.open, tags.close, inside=inside)
 
 
 def conversation(model: InstalledModel, request: TurnRequest) -> list[Message]:
@@ -174,9 +173,10 @@ def _compiled(source: str, bos: str, eos: str) -> ChatTemplate:
 
 
 def chat_template(runner: Runner, model: InstalledModel) -> ChatTemplate:
-    """The template of a model: the store's if it has one, else the one in its weights."""
+    """The template in a model's weights; the plain one where there is none."""
     vocabulary = runner.vocabulary
     bos, eos = (
-        vocabulary.text_of(t).decode("utf-8", "replace") for t in (vocabulary.bos, vocabulary.eos)
+        vocabulary.text_of(token).decode("utf-8", "replace")
+        for token in (vocabulary.bos, vocabulary.eos)
     )
-    return _compiled(model.template or runner.facts.chat_template, bos, eos)
+    return _compiled(model.chat_template, bos, eos)

@@ -50,5 +50,4 @@ def configure_logs(log_format: str = "auto", debug: int = 0, stream: TextIO | No
             logging.DEBUG if debug else logging.INFO
         ),
         logger_factory=structlog.WriteLoggerFactory(stream),
-        cache_logger_on_first_use=True,
     )

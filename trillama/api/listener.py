@@ -1,0 +1,127 @@
+"""The sockets of the server: accepting, writing with patience, closing in order.
+
+Hypercorn parses and frames; this module replaces its outermost layer, because there a client that
+reads nothing could hold a write, and with it a shutdown, for ever. Here every write has a limit.
+Nurseries end inside out: the acceptor, then the connections, then the application's lifespan.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import wrap_app
+
+CLOSING_GRACE = 2.0
+"""Seconds connections get, once the drain is over, to write what they have."""
+
+IDLE_CONNECTION = 120.0
+"""Seconds a connection without a request is kept."""
+
+BACKLOG = 1024
+
+
+class ServerLog:
+    """Hypercorn's log, in ours; access lines are written by ``connection``."""
+
+    def __init__(self, config: Config) -> None:
+        self._log = structlog.get_logger("hypercorn")
+
+    async def access(self, *_: Any) -> None:
+        """Nothing."""
+
+    async def warning(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown."""
+        self._log.warning(message % args if args else message)
+
+    async def exception(self, message: str, *args: Any, **_: Any) -> None:
+        """Shown with the traceback."""
+        self._log.exception(message % args if args else message)
+
+
+def http_config() -> Config:
+    """Hypercorn's settings."""
+    config = Config()
+    config.logger_class = ServerLog  # type: ignore[assignment]
+    config.keep_alive_timeout = IDLE_CONNECTION
+    config.keep_alive_max_requests = 1 << 31
+    config.h11_max_incomplete_size = 1 << 16
+    config.include_server_header = False
+    return config
+
+
+class Line(TCPServer):
+    """One connection; a write that does not get through in time closes it.
+
+    Attributes:
+        patience: seconds one write may take.
+    """
+
+    patience = 60.0
+
+    async def protocol_send(self, event: Event) -> None:
+        """Write bytes, or do what else the protocol wants of the connection."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        sent = False
+        try:
+            async with self.send_lock:
+                with trio.move_on_after(self.patience):
+                    await self.stream.send_all(event.data)
+                    sent = True
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            if not sent:  # half a write would garble what follows: the connection is over
+                await trio.aclose_forcefully(self.stream)
+        if not sent:
+            await self.protocol.handle(Closed())
+
+
+async def serve_http(
+    app: Any,
+    sock: socket.socket,
+    told: Callable[[], Awaitable[None]],
+    *,
+    patience: float = 60.0,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer at ``sock``, which is closed at the end, until ``told`` returns.
+
+    Args:
+        app: an ASGI application; its lifespan is inside this call.
+        patience: seconds one write to a client may take.
+    """
+    config, context = http_config(), WorkerContext(None)
+    wrapped = wrap_app(app, 0, "asgi")
+    state = LifespanState({})
+    lifespan = Lifespan(wrapped, config, state)
+    kind = type("Line", (Line,), {"patience": patience})
+    handler = functools.partial(kind, wrapped, config, context, ConnectionState(state))
+    sock.listen(BACKLOG)
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    async with listener, trio.open_nursery() as outer:
+        await outer.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as acceptor:
+                serve = functools.partial(trio.serve_listeners, handler_nursery=connections)
+                await acceptor.start(serve, handler, [listener])
+                task_status.started()
+                await told()
+                acceptor.cancel_scope.cancel()
+            await context.terminated.set()  # idle connections close themselves
+            connections.cancel_scope.deadline = trio.current_time() + CLOSING_GRACE
+        await lifespan.wait_for_shutdown()
+        outer.cancel_scope.cancel()
