@@ -86,6 +86,8 @@ CASES = [
          [tenant("a", state=LEAVING), tenant("b"), tenant("c")], "d"),
     Case("later loads wait behind the one that needs room",
          [tenant("a", 1), tenant("b", 1), tenant("c", 1)], "de", held="a"),
+    Case("a small model does not slip in before a large one that waits for room",
+         [tenant("a", 1)], "de", held="a", fits=lambda wanted, present: wanted.name != "d"),
     Case("no victim while everything loads", [tenant("a", state=LOADING)], "b", places=1),
     Case("no room in memory needs a victim though places are free", [tenant("a")], "b",
          evict="a", held="a", fits=lambda wanted, present: False),

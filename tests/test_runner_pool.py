@@ -122,6 +122,19 @@ async def test_a_model_that_cannot_decode_never_starts(
     assert gone(backend)
 
 
+async def test_no_thread_left(pool: RunnerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without threads fails the load, not the server."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ModelLoadError, match="can't start new thread"):
+            await pool.start(fake_spec(), nursery)
+    assert pool.residents == []
+
+
 async def test_a_cancelled_load_is_given_up(
     pool: RunnerPool, backend: FakeBackend, hooks: Hooks
 ) -> None:
@@ -378,6 +391,7 @@ async def test_a_model_is_not_freed_under_a_tokenizer(
         assert runner.statistics().tokenizing == 1
         nursery.start_soon(runner.aclose)
         await wait_all_tasks_blocked()
+        await settled(runner)  # the engine thread still obeys
         assert backend.open_models == 1
         go_on.set()
     assert gone(backend)

@@ -118,6 +118,16 @@ async def test_what_was_held_back_is_shown_at_the_end() -> None:
     assert (text, done.reason) == ("axy", StopReason.LENGTH)
 
 
+async def test_a_stop_string_completed_by_the_end() -> None:
+    """Half a character at the end is shown as U+FFFD, unless that is where to stop."""
+    answer = make("\N{REPLACEMENT CHARACTER}")
+    say(answer, "ab")
+    answer.deliver(Sampled(answer.id, 0xC3, 0))
+    end(answer, StopReason.LENGTH)
+    text, done = await read(answer)
+    assert (text, done.reason) == ("ab", StopReason.STOP)
+
+
 async def test_a_stop_string_ends_at_once() -> None:
     """Nothing is shown from the stop string on, and the engine is told to stop, once."""
     controls = Controls()

@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trillama.base.events import Admitted, StepEvent
-from trillama.engine.threads import DEEP_STACK, EngineThread, StackPool
+from trillama.engine.threads import DEEP_STACK, LEAST_STACK, EngineThread, StackPool
 
 PATIENCE = 20.0
 
@@ -179,21 +179,39 @@ async def test_results_and_errors_come_back(pool: StackPool) -> None:
     assert ended == [1, 2]
 
 
-async def test_the_deep_stack_is_theirs_alone(
-    pool: StackPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The stack size is set while the threads are made and restored before anybody else's."""
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every stack size that is set; asking for the size without one would set it too."""
     real, sizes = threading.stack_size, []
 
-    def record(size: int = 0) -> int:
+    def record(size: int) -> int:
         sizes.append(size)
         return real(size)
 
     monkeypatch.setattr(threading, "stack_size", record)
-    before = real()
+    return sizes
+
+
+async def test_the_deep_stack_is_theirs_alone(pool: StackPool, sizes: list[int]) -> None:
+    """The stack size is set while the threads are made and restored before anybody else's."""
     await pool.run(lambda: None, lambda: None)
-    assert sizes == [DEEP_STACK, before]
-    assert real() == before
+    assert sizes == [DEEP_STACK, 0]
+
+
+async def test_stacks_are_smaller_where_there_is_no_room(
+    pool: StackPool, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A system that refuses such stacks gets smaller ones, not an outage."""
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if sizes[-1] == DEEP_STACK:
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert await pool.run(lambda: 42, lambda: None) == 42
+    assert sizes == [DEEP_STACK, 0, LEAST_STACK, 0]
 
 
 async def test_a_cancelled_call_is_abandoned(pool: StackPool) -> None:

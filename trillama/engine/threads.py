@@ -30,6 +30,9 @@ CPython's 5 ms a 1.4 ms decode loop was measured at 8-9 ms beside one busy Pytho
 DEEP_STACK = 512 << 20
 """Bytes, virtual. std::regex recurses per character in several llama.cpp pre-tokenizers."""
 
+LEAST_STACK = 64 << 20
+"""Where the address space is limited; runs of some 150 000 like characters still pass."""
+
 
 class Machine(Protocol):
     """What an engine thread drives; every method runs on that thread."""
@@ -87,7 +90,11 @@ class EngineThread:
         self._thread = threading.Thread(target=self._main, name=f"engine:{name}", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; call from trio."""
+        """Start the thread; call from trio.
+
+        Raises:
+            RuntimeError: the system has no thread left.
+        """
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
         self._token = trio.lowlevel.current_trio_token()
         self._thread.start()
@@ -209,7 +216,14 @@ class StackPool:
         self._threads = []
 
     def _start_threads(self) -> None:
-        before = threading.stack_size(self._stack_size)
+        try:
+            self._start(self._stack_size)
+        except RuntimeError:  # no room for such stacks
+            if not self._threads:
+                self._start(min(self._stack_size, LEAST_STACK))
+
+    def _start(self, stack_size: int) -> None:
+        before = threading.stack_size(stack_size)
         try:
             for number in range(self._wanted):
                 name = f"{self._name}:{number}"

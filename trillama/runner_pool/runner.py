@@ -12,7 +12,7 @@ import numpy.typing as npt
 import structlog
 import trio
 
-from ..base.errors import BadRequest, EngineError, ShuttingDown, TrillamaError
+from ..base.errors import BadRequest, EngineError, ModelLoadError, ShuttingDown, TrillamaError
 from ..base.events import StepEvent
 from ..base.jobs import Job
 from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
@@ -73,7 +73,12 @@ class Runner:
         """
         self._on_progress = on_progress
         self._machine.report = functools.partial(self._thread.tell, self._progressed)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._freed.set()
+            self._move(RunnerState.FAILED)
+            raise ModelLoadError(f"no thread for {self.spec.name}: {error}") from error
         try:
             await self._settled.wait()
         except trio.Cancelled:
