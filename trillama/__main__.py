@@ -1,0 +1,5 @@
+"""``python -m trillama`` is the command line."""
+
+from .cli import main
+
+main()
