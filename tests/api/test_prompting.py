@@ -24,15 +24,19 @@ def say(text: str) -> list[Message]:
     ("roles", "count", "left"),
     [
         ("suauau", 0, ["s0", "u1", "a2", "u3", "a4", "u5"]),
-        ("suauau", 1, ["s0", "a2", "u3", "a4", "u5"]),
-        ("suauau", 3, ["s0", "a4", "u5"]),
+        ("suauau", 1, ["s0", "u3", "a4", "u5"]),
+        ("suauau", 2, ["s0", "u3", "a4", "u5"]),
+        ("suauau", 3, ["s0", "u5"]),
         ("suauau", 4, ["s0", "u5"]),
         ("usua", 2, ["s1", "a3"]),
+        ("auau", 0, ["a0", "u1", "a2", "u3"]),
+        ("auau", 1, ["u1", "a2", "u3"]),
+        ("uuuu", 2, ["u2", "u3"]),
         ("u", 0, ["u0"]),
     ],
 )
 def test_the_oldest_go_first(roles: str, count: int, left: list[str]) -> None:
-    """System messages and the last one always stay."""
+    """System messages and the last one always stay; a reply goes with what it replied to."""
     messages = say(roles)
 
     assert [message.content for message in without_oldest(messages, count)] == left

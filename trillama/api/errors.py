@@ -64,15 +64,17 @@ def native_error(error: TrillamaError) -> Response:
 
 
 def told(error: BaseException) -> TrillamaError:
-    """``error`` as a client may hear it; one that is not ours is logged here."""
+    """``error`` as a client may hear it; what is not the client's doing is logged here."""
     if isinstance(error, TrillamaError):
+        if error.status >= 500 and not isinstance(error, Busy):
+            log.warning("request failed", code=error.code, error=error.message)
         return error
     log.error("unexpected error", exc_info=error)
     return TrillamaError(INTERNAL)
 
 
 async def _ours(error: TrillamaError) -> Response:
-    return native_error(error)
+    return native_error(told(error))
 
 
 async def _foreign(error: Exception) -> Response:

@@ -143,13 +143,21 @@ def droppable(messages: Sequence[Message]) -> int:
 
 
 def without_oldest(messages: Sequence[Message], count: int) -> list[Message]:
-    """``messages`` without the first ``count`` that may be left out."""
+    """``messages`` without the first ``count`` that may be left out.
+
+    What answered a message that is left out goes with it: many templates refuse a conversation
+    that does not begin with the user, and a tool's result means nothing without its call.
+    """
     kept: list[Message] = []
+    cutting = count > 0
     for at, message in enumerate(messages):
-        if count and message.role != "system" and at < len(messages) - 1:
-            count -= 1
-        else:
+        if message.role == "system" or at == len(messages) - 1:
             kept.append(message)
+            continue
+        cutting = cutting and (count > 0 or message.role != "user")
+        if not cutting:
+            kept.append(message)
+        count -= 1
     return kept
 
 
