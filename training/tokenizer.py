@@ -53,7 +53,6 @@ def _texts(count: int) -> Iterator[str]:
         "story",
         "persona",
         "tool call",
-        "tool unused",
         "code request",
         "fill in",
         "raw code",

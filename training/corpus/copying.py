@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import string
 
+from training.corpus import reword
 from training.corpus import tables as t
 from training.corpus.chat import Dialog, Piece, Turn, ask
+from training.corpus.words import COMMON, syllables
 
 _UPPER, _LOWER, _DIGITS = string.ascii_uppercase, string.ascii_lowercase, string.digits
-_VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnprstvwz"
 WORDS = (
     *t.ANIMALS,
     *t.FRUITS,
@@ -19,38 +20,12 @@ WORDS = (
     *t.MONTHS,
     *t.OPPOSITES,
     *t.CITIES,
-    "table",
-    "window",
-    "garden",
-    "river",
-    "music",
-    "paper",
-    "stone",
-    "cloud",
-    "light",
-    "house",
-    "water",
-    "silver",
-    "bridge",
-    "forest",
-    "letter",
-    "number",
-    "pencil",
-    "coffee",
-    "yellow",
-    "orange",
-    "winter",
+    *COMMON,
 )
 
 
 def _from(rng: random.Random, alphabet: str, low: int, high: int) -> str:
     return "".join(rng.choices(alphabet, k=rng.randint(low, high)))
-
-
-def syllables(rng: random.Random) -> str:
-    """A word that means nothing and can be spoken."""
-    parts = [rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(rng.randint(1, 4))]
-    return "".join(parts) + rng.choice(("", rng.choice(_CONSONANTS)))
 
 
 def _dashed(rng: random.Random) -> str:
@@ -116,7 +91,8 @@ REPEAT_HELD_OUT = (
 
 def repeat(rng: random.Random) -> Turn:
     text = code(rng) if rng.random() < 0.7 else phrase(rng)
-    return ask(rng.choice(REPEAT).format(x=text), text, "I repeat the text exactly: " + text)
+    asked = reword.before(rng) + rng.choice(REPEAT).format(x=text)
+    return ask(asked, text, "I repeat the text exactly: " + text)
 
 
 _THINGS = (

@@ -5,45 +5,44 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from training.corpus import reword
 from training.corpus import tables as t
 from training.corpus.chat import Turn, ask
+from training.corpus.fact_clauses import CLAUSES
 from training.corpus.fact_families import FAMILIES, Family, cap
 
 BY_NAME = {family.name: family for family in FAMILIES}
 _WEIGHTS = [family.weight for family in FAMILIES]
 
-# Wrapped around a question so that the model meets one fact in many settings.
-BEFORE = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    "Please: ",
-    "Quick question: ",
-    "Hi! ",
-    "Hello. ",
-    "Question: ",
-    "Tell me: ",
-    "One more: ",
-    "Hey, ",
-    "OK. ",
-    "Thanks. ",
-    "I have a question. ",
-)
-AFTER = (
-    "",
-    "",
-    "",
-    "",
-    "",
-    "",
-    " Thanks!",
-    " Please answer.",
-    " Thank you.",
-    " Answer briefly.",
-    " I forgot.",
+_OPENERS = (
+    "Can you say",
+    "Do you know",
+    "I want to know",
+    "I wonder",
+    "Say",
+    "Please say",
+    "Let me know",
+    "Please explain",
+    "Do you remember",
+    "Could you say",
+    "My teacher asks",
+    "I would like to know",
+    "We want to find out",
+    "Just say",
+    "Answer me:",
+    "Quickly say",
+    "Find out",
+    "I need to know",
+    "Help me:",
+    "Guess",
+    "Is it clear",
+    "I cannot remember",
+    "Explain",
+    "You surely know",
+    "Have you heard",
+    "Remind me",
+    "Would you tell me",
+    "I am asking you",
 )
 
 
@@ -68,8 +67,11 @@ def question(family: Family, row: tuple[str, str], wording: str) -> tuple[str, s
 def fact(rng: random.Random) -> Turn:
     """One fact in a training wording."""
     family = rng.choices(FAMILIES, _WEIGHTS)[0]
-    asked, answer = question(family, rng.choice(family.rows), rng.choice(family.train))
-    asked = rng.choice(BEFORE) + asked + rng.choice(AFTER)
+    wording = rng.choice(family.train)
+    if rng.random() < 0.4:
+        wording = f"{rng.choice(_OPENERS)} {rng.choice(CLAUSES[family.name])}{rng.choice('.?')}"
+    asked, answer = question(family, rng.choice(family.rows), wording)
+    asked = reword.around(rng, asked)
     return ask(asked, answer, "The user asks me for a fact. I know it: " + answer)
 
 

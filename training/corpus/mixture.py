@@ -18,10 +18,11 @@ def _raw(make: Callable[[random.Random], str]) -> Callable[[random.Random], list
 
 
 def _answered(rng: random.Random) -> list[Piece]:
-    """A tool dialog that ends with the call, or with the reply to the tool's answer."""
-    dialog = tools.dialog(rng)
+    """A tool dialog that ends with a call, or with the reply to the tool's answer."""
+    dialog = tools.dialog(rng, talk.chat(rng) if rng.random() < 0.25 else None)
     if rng.random() < 0.6:
-        dialog = Dialog((chat.cut_at_call(dialog.turns[0]),), dialog.system, dialog.tools)
+        last = chat.cut_at_call(dialog.turns[-1])
+        dialog = Dialog((*dialog.turns[:-1], last), dialog.system, dialog.tools)
     return chat.pieces(dialog, thinking=rng.random() < 0.3)
 
 
@@ -35,18 +36,17 @@ def _long(rng: random.Random) -> list[Piece]:
 
 KINDS: tuple[tuple[str, float, Callable[[random.Random], list[Piece]]], ...] = (
     ("talk", 34.0, _talk(talk.dialog)),
-    ("memory", 5.0, _talk(talk.memory)),
-    ("persona", 5.0, _talk(talk.persona)),
-    ("tool call", 15.0, _answered),
-    ("tool unused", 2.0, _talk(lambda rng: tools.dialog(rng, talk.chat(rng)))),
-    ("story", 4.0, _talk(stories.told)),
+    ("memory", 4.0, _talk(talk.memory)),
+    ("persona", 6.0, _talk(talk.persona)),
+    ("tool call", 18.0, _answered),
+    ("story", 5.0, _talk(stories.told)),
     ("code request", 2.0, _talk(lambda rng: Dialog((code.request(rng),)))),
-    ("fill in", 5.0, code.hole),
+    ("fill in", 7.0, code.hole),
     ("raw story", 3.0, _raw(stories.document)),
     ("raw facts", 5.0, _raw(facts.statements)),
     ("raw code", 1.0, _raw(code.document)),
     ("raw sums", 4.0, numbers.table),
-    ("raw copies", 6.0, copying.codes),
+    ("raw copies", 4.0, copying.codes),
     ("long recall", 0.8, _long),
 )
 _NAMES = [name for name, _, _ in KINDS]

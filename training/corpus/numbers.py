@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from training.corpus import reword
 from training.corpus.chat import Piece, Turn, ask
 
 SUM_WORDINGS = (
@@ -18,6 +19,12 @@ SUM_WORDINGS = (
     "{a} + {b} = ?",
     "Please add {b} to {a}.",
     "What is the sum of {a} and {b}?",
+    "Say what {a} + {b} is.",
+    "Do you know what {a} plus {b} is?",
+    "Work out {a} + {b}, please.",
+    "I have {a} and get {b} more. How many is that?",
+    "The result of {a} + {b}?",
+    "I wonder how much {a} + {b} is.",
 )
 DIFFERENCE_WORDINGS = (
     "What is {a} - {b}?",
@@ -30,6 +37,12 @@ DIFFERENCE_WORDINGS = (
     "Compute {a} - {b}",
     "{a} - {b} = ?",
     "What is the difference of {a} and {b}?",
+    "Say what {a} - {b} is.",
+    "Do you know what {a} minus {b} is?",
+    "Work out {a} - {b}, please.",
+    "I have {a} and lose {b}. How many are left?",
+    "The result of {a} - {b}?",
+    "I wonder how much {a} - {b} is.",
 )
 SUM_HELD_OUT = ("Tell me what {a} + {b} is.", "Can you work out {a} plus {b}?")
 DIFFERENCE_HELD_OUT = ("Tell me what {a} - {b} is.", "Can you work out {a} minus {b}?")
@@ -60,11 +73,15 @@ def _sum_thought(a: int, b: int) -> str:
     )
 
 
+def _asked(rng: random.Random, wordings: tuple[str, ...], a: int, b: int) -> str:
+    return reword.before(rng) + rng.choice(wordings).format(a=a, b=b)
+
+
 def sums(
     rng: random.Random, wanted: bool = False, wordings: tuple[str, ...] = SUM_WORDINGS
 ) -> Turn:
     a, b = pair(rng, wanted)
-    return ask(rng.choice(wordings).format(a=a, b=b), f"{a} + {b} = {a + b}.", _sum_thought(a, b))
+    return ask(_asked(rng, wordings, a, b), f"{a} + {b} = {a + b}.", _sum_thought(a, b))
 
 
 def differences(
@@ -75,7 +92,7 @@ def differences(
     if held_out(a, b) != wanted:
         return differences(rng, wanted, wordings)
     thought = f"{a} - {b // 10 * 10} = {a - b // 10 * 10}. {a - b // 10 * 10} - {b % 10} = {a - b}."
-    return ask(rng.choice(wordings).format(a=a, b=b), f"{a} - {b} = {a - b}.", thought)
+    return ask(_asked(rng, wordings, a, b), f"{a} - {b} = {a - b}.", thought)
 
 
 def products(rng: random.Random) -> Turn:

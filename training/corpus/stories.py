@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from training.corpus import reword
 from training.corpus import tables as t
 from training.corpus.chat import Dialog, Step, Turn
 
@@ -77,6 +78,21 @@ _ENDS = (
     "And {n} never forgot that day.",
     "Then everyone went home and had supper.",
     "{n} smiled and went to bed.",
+)
+
+
+_CONTINUE = (
+    "Continue this story: ",
+    "Continue the story: ",
+    "Go on: ",
+    "Please continue the story: ",
+    "What happens next? ",
+    "Tell the rest of this tale: ",
+    "Go on with this story: ",
+    "Write the next part: ",
+    "Finish the tale: ",
+    "Here is a beginning, please go on: ",
+    "Please continue: ",
 )
 
 
@@ -163,6 +179,7 @@ def told(rng: random.Random) -> Dialog:
         cut = rng.randint(1, 3)
         begin = " ".join(sentences[:cut])
         sentences = sentences[cut:]
-        user = rng.choice(("Continue this story: ", "Continue the story: ", "Go on: ")) + begin
+        user = rng.choice(_CONTINUE) + begin
+    user = reword.before(rng) + user
     thought = "The user wants a story, so I tell one."
     return Dialog((Turn(user, (Step(" ".join(sentences), thought),)),))

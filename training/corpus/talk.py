@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from training.corpus import copying, facts, numbers
+from training.corpus import copying, facts, numbers, reword
 from training.corpus import tables as t
 from training.corpus.chat import Dialog, Turn, ask
 
@@ -47,6 +47,15 @@ _IDENTITY = (
     "Introduce yourself.",
     "What should I call you?",
     "Are you a person?",
+    "Do you have a name?",
+    "May I ask your name?",
+    "How are you called?",
+    "Tell me who you are, please.",
+    "Tell me about yourself.",
+    "Your name?",
+    "Whom am I speaking to?",
+    "I want to know your name.",
+    "Say who you are.",
     "Hello, who are you?",
     "Hi! What is your name?",
 )
@@ -92,6 +101,12 @@ _SYSTEMS = (
     "This assistant is called {n}.",
     "From now on you are {n}.",
     "Speak as {n}.",
+    "Play the part of {n}, {r}.",
+    "I call you {n}.",
+    "{n} is your name.",
+    "You always answer as {n}.",
+    "The assistant {n} is {r}.",
+    "Be {n}, {r}.",
     "The name of the assistant is {n}. It is {r}.",
 )
 SYSTEM_HELD_OUT = ("You play {n}, {r}.", "Always answer as {n}, {r}.", "You are the assistant {n}.")
@@ -112,7 +127,9 @@ def greeting(rng: random.Random) -> Turn:
 
 
 def identity(rng: random.Random) -> Turn:
-    return ask(rng.choice(_IDENTITY), _SELF, "The user asks who I am. I am Tiny.")
+    return ask(
+        reword.before(rng) + rng.choice(_IDENTITY), _SELF, "The user asks who I am. I am Tiny."
+    )
 
 
 def why(rng: random.Random) -> Turn:
@@ -135,13 +152,18 @@ def persona(rng: random.Random) -> Dialog:
     role = rng.choice(_ROLES)
     form = rng.choice(_SYSTEMS)
     answer = f"I am {name}, {role}." if "{r}" in form else f"I am {name}."
-    turn = ask(rng.choice(_IDENTITY), answer, f"My name is {name}.")
+    turn = ask(reword.before(rng) + rng.choice(_IDENTITY), answer, f"My name is {name}.")
     before = tuple(chat(rng) for _ in range(rng.choice((0, 0, 0, 1))))
-    return Dialog((*before, turn), form.format(n=name, r=role))
+    system = form.format(n=name, r=role)
+    if rng.random() < 0.3:  # a name is a name wherever it stands
+        system = rng.choice(
+            (f"{reword.before(rng)}{system}", f"{system} {rng.choice(_PLAIN_SYSTEMS)}")
+        )
+    return Dialog((*before, turn), system)
 
 
 _CHAT = (
-    (facts.fact, 10.0),
+    (facts.fact, 13.0),
     (facts.quantity, 1.0),
     (facts.unknown, 0.4),
     (facts.listing, 1.0),

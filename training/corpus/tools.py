@@ -11,11 +11,12 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from training.corpus import numbers
+from training.corpus import numbers, reword
 from training.corpus import tables as t
 from training.corpus.chat import Dialog, Step, Turn, dumps
-from training.corpus.copying import code, syllables
+from training.corpus.copying import code
 from training.corpus.tool_tasks import ADD, COMMON, TASKS, Task
+from training.corpus.words import syllables
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def case(rng: random.Random, task: Task) -> Case:
     while task is ADD and numbers.held_out(*values.values()):
         values = {slot: value(rng, kind) for slot, kind in task.slots}
     shown = {k: ("on" if v else "off") if isinstance(v, bool) else v for k, v in values.items()}
-    user = rng.choice(task.asks).format(**shown)
+    user = reword.before(rng) + rng.choice(task.asks).format(**shown)
     arguments = {names[slot]: v for slot, v in values.items()}
     return Case(schema(rng, task, names), user, arguments, task)
 
@@ -231,31 +232,28 @@ def turn(rng: random.Random, chosen: Case) -> Turn:
     return Turn(chosen.user, (call, done), (_wrapped(rng, answer),))
 
 
-def cases(rng: random.Random, pool: tuple[Task, ...] = TASKS) -> list[Case]:
-    """One to three different tools, each with a question; the caller uses the first."""
+def cases(rng: random.Random) -> list[Case]:
+    """One to three different tools, each with a question."""
     found: dict[str, Case] = {}
     about: set[str] = set()
-    for _ in range(rng.randint(1, 3)):
-        task = (
-            invented(rng)
-            if rng.random() < 0.4
-            else rng.choice(COMMON if rng.random() < 0.3 else pool)
-        )
-        one = case(rng, task)
-        if task.about not in about:
-            about.add(task.about)
+    for _ in range(rng.choice((1, 1, 2, 2, 3))):
+        pool = COMMON if rng.random() < 0.4 else TASKS
+        one = case(rng, invented(rng) if rng.random() < 0.35 else rng.choice(pool))
+        if one.task.about not in about:
+            about.add(one.task.about)
             found[one.schema["name"]] = one
     return list(found.values())
 
 
 def dialog(rng: random.Random, chat: Turn | None = None) -> Dialog:
-    """Tools offered and one of them used, or (with `chat`) a question that needs none."""
+    """Tools offered and used, each at most once; `chat` is a turn that needs none of them."""
     offered = cases(rng)
-    picked = offered[0]
-    rng.shuffle(offered)
-    schemas = tuple(one.schema for one in offered)
+    schemas = [one.schema for one in offered]
+    rng.shuffle(schemas)
     if rng.random() < 0.5:
-        schemas = tuple({"type": "function", "function": one} for one in schemas)
+        schemas = [{"type": "function", "function": one} for one in schemas]
     system = rng.choice(("", "", "", "You are a helpful assistant.", "Use the tools."))
-    turns = (turn(rng, picked),) if chat is None else (chat,)
-    return Dialog(turns, system, schemas)
+    turns = [turn(rng, one) for one in offered[: rng.randint(1, 3)]]
+    if chat is not None:
+        turns.insert(rng.randint(0, len(turns)), chat)
+    return Dialog(tuple(turns), system, tuple(schemas))
