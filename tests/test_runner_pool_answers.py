@@ -25,7 +25,7 @@ from trillama.base.events import (
 from trillama.engine.fake import FakeVocabulary
 from trillama.engine.text import TextStream
 from trillama.runner_pool import Answer, Pace
-from trillama.runner_pool.roster import Roster
+from trillama.runners.roster import Roster
 
 
 @dataclass

@@ -1,4 +1,18 @@
-"""Carries the plan out: one task for each tenant, plain calls for everything else."""
+"""Who is resident, who waits, who leaves and when.
+
+Owns: the nursery every runner lives in, the queue of requests for models that are not ready, the
+leases that keep a model loaded while it is used, and the keep-alive clocks.
+Called by: ``app`` runs it for as long as the server lives; ``api`` acquires a lease for each
+request and lists the residents.
+Never: sees a job or a token, ends an answer that runs (but for the end of a drain), or lets a busy
+model go.
+A cancelled ``acquire`` leaves the queue at once; a load that nobody waits for any more is given up
+after a short while. Cancelling ``run`` closes every runner within a bounded time.
+
+``residency/`` holds the pure plan, the records and the leases; this carries the plan out.
+Keep-alive follows Ollama's rules (server/sched.go), the queue does not: whoever waits for room is
+never overtaken by later requests for the models that are in the way.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +25,11 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from ..base.durations import SECOND, format_duration
-from ..base.errors import Busy, ModelLoadError, ShuttingDown, TrillamaError
-from ..runner_pool import QUEUE_FULL, Pace, Runner, RunnerPool, RunnerSpec
-from .leases import Lease
-from .plan import Fits, Plan, always_fits, plan
-from .tenants import (
+from .base.durations import SECOND, format_duration
+from .base.errors import Busy, ModelLoadError, ShuttingDown, TrillamaError
+from .residency.leases import Lease
+from .residency.plan import Fits, Plan, always_fits, plan
+from .residency.tenants import (
     Resident,
     SchedulerLimits,
     SchedulerStatistics,
@@ -25,6 +38,22 @@ from .tenants import (
     TenantState,
     Waiter,
 )
+from .runner_pool import QUEUE_FULL, Pace, Runner, RunnerPool, RunnerSpec
+
+__all__ = [
+    "Fits",
+    "Lease",
+    "Plan",
+    "Resident",
+    "Scheduler",
+    "SchedulerLimits",
+    "SchedulerStatistics",
+    "SchedulerTotals",
+    "Tenant",
+    "TenantState",
+    "Waiter",
+    "plan",
+]
 
 log = structlog.get_logger(__name__)
 

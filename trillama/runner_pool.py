@@ -1,4 +1,15 @@
-"""All runners of the process."""
+"""Runners: one loaded model each, with the thread that drives it and the answers it gives.
+
+Owns: the engine threads, the tokeniser threads, and every answer from ``submit_nowait`` to its
+``Done`` or its error. Tokens become text here, on the trio thread, while the next decode runs.
+Called by: ``nursery_scheduler``, which alone starts and closes runners; ``api`` submits to the
+runner of a lease and reads the answer.
+Never: decides which model stays resident, sees JSON, or calls the engine from the trio thread.
+A cancel of an answer is a plain call and frees its sequence within one engine step; a cancel of a
+load stops it at the next progress report. A reader that is slow pauses its own job alone.
+
+The parts of one runner are in ``runners/``; this is all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +17,27 @@ from dataclasses import dataclass
 
 import trio
 
-from ..engine.base import Backend
-from ..engine.threads import StackPool
-from .runner import ProgressListener, Runner
-from .spec import RunnerSpec, RunnerStatistics
+from .engine.base import Backend
+from .engine.threads import StackPool
+from .runners.answers import MAILBOX, Answer
+from .runners.pace import Pace
+from .runners.roster import QUEUE_FULL
+from .runners.runner import ProgressListener, Runner
+from .runners.spec import RunnerSpec, RunnerState, RunnerStatistics, RunnerTotals
+
+__all__ = [
+    "MAILBOX",
+    "QUEUE_FULL",
+    "Answer",
+    "Pace",
+    "PoolStatistics",
+    "Runner",
+    "RunnerPool",
+    "RunnerSpec",
+    "RunnerState",
+    "RunnerStatistics",
+    "RunnerTotals",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
