@@ -1,0 +1,148 @@
+"""The server as users start it: a process, the bundled model, a socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_CPU = 1.0
+"""Seconds of processor time until the first answer; on an idle machine the wall clock agrees."""
+IDLE_MEMORY = 120 << 20
+
+
+class Process:
+    """A server of its own, with a store of its own."""
+
+    def __init__(self, store: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [sys.executable, "-m", "trillama", "serve", "--host", f"127.0.0.1:{self.port}"]
+        settings = {"TRILLAMA_MODELS": str(store), "TRILLAMA_NUM_THREAD": "1"}
+        self.log = (store.parent / "log").open("wb")
+        self.process = subprocess.Popen(
+            command, env=os.environ | settings, stdout=self.log, stderr=self.log
+        )
+        self.cpu = self._wait_for_first_answer()
+        self.memory = self._memory()
+
+    def _wait_for_first_answer(self) -> float:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                self.ask("GET", "/api/version")
+            except OSError:
+                time.sleep(0.01)
+            else:
+                fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2]
+                return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        raise AssertionError("the server did not start")
+
+    def _memory(self) -> int:
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def ask(self, method: str, path: str, **body: Any) -> list[Any]:
+        """The JSON lines of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, json.dumps(body) if body else None)
+            return [json.loads(line) for line in connection.getresponse().read().splitlines()]
+        finally:
+            connection.close()
+
+    def chat(self, text: str, **options: Any) -> list[Any]:
+        """A streamed chat with the bundled model, greedy."""
+        messages = [{"role": "user", "content": text}]
+        options = {"temperature": 0} | options
+        return self.ask("POST", "/api/chat", model="tiny", messages=messages, options=options)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> Iterator[Process]:
+    """One server for the tests of this file."""
+    running = Process(tmp_path_factory.mktemp("server") / "models")
+    yield running
+    running.close()
+
+
+def said(lines: list[Any]) -> tuple[str, str]:
+    """Reasoning and content of streamed lines."""
+    messages = [line["message"] for line in lines]
+    thinking = "".join(message.get("thinking", "") for message in messages)
+    return thinking, "".join(message["content"] for message in messages)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_it_starts_lean(server: Process) -> None:
+    """The first answer costs at most a second of work and 120 MB; llama.cpp is not loaded yet."""
+    assert server.cpu < START_CPU
+    assert server.memory < IDLE_MEMORY
+
+
+def test_the_bundled_model_is_there_and_answers(server: Process) -> None:
+    """Without a download: listed, chatting, reasoning apart from the answer."""
+    (listed,) = server.ask("GET", "/api/tags")
+    thinking, content = said(lines := server.chat("Hello! Who are you?"))
+
+    assert [entry["name"] for entry in listed["models"]] == ["tiny:latest"]
+    assert content
+    assert "<think>" not in thinking + content
+    assert (lines[-1]["done_reason"], lines[-1]["eval_count"] > 3) == ("stop", True)
+
+
+def test_streams_at_once_say_what_they_say_alone(server: Process) -> None:
+    """Greedy answers computed together are those computed one by one."""
+    words = ("apple", "river", "stone", "cloud", "table", "music")
+    texts = [f"Say the word {word}." for word in words]
+    alone = [said(server.chat(text, num_predict=24)) for text in texts]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        together = list(pool.map(lambda text: said(server.chat(text, num_predict=24)), texts))
+
+    assert together == alone
+
+
+def test_a_question_asked_again_has_the_same_answer(server: Process) -> None:
+    """A prompt out of the cache counts and answers like a prompt that was computed."""
+    first = server.chat("Tell me about the sea, please.", num_predict=16)
+    again = server.chat("Tell me about the sea, please.", num_predict=16)
+
+    assert said(first) == said(again)
+    assert first[-1]["prompt_eval_count"] == again[-1]["prompt_eval_count"]
+
+
+def test_sigterm_lets_an_answer_finish(tmp_path: Path, tiny_model_path: Path) -> None:
+    """A stream that runs when the signal comes has its end record, and the process exits 0."""
+    running = Process(tmp_path / "models")
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+        body = {"model": "tiny", "prompt": "a", "raw": True, "options": {"num_predict": 200}}
+        connection.request("POST", "/api/generate", json.dumps(body))
+        response = connection.getresponse()
+        first = response.readline()
+        running.process.send_signal(signal.SIGTERM)
+        *_, last = response.read().splitlines()
+        connection.close()
+
+        assert json.loads(first)["done"] is False
+        assert json.loads(last)["done"] is True
+        assert running.process.wait(30) == 0
+    finally:
+        running.close()
