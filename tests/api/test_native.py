@@ -105,6 +105,18 @@ async def test_nothing_to_say_loads_the_model(build: Callable[..., Any]) -> None
     assert "context_length" not in entry["details"]
 
 
+@pytest.mark.parametrize(("cells", "shown"), [(1024, 1024), (8192, 4096)])
+async def test_ps_shows_what_one_request_may_use(
+    build: Callable[..., Any], cells: int, shown: int
+) -> None:
+    """The pool, or what the model was trained for, the smaller."""
+    house = await build(context_length=cells)
+    await ask(house, "POST", "/api/generate", {"model": "m"})
+    (entry,) = (await ask(house, "GET", "/api/ps")).json()["models"]
+
+    assert entry["context_length"] == shown
+
+
 async def test_keep_alive_zero_unloads(build: Callable[..., Any]) -> None:
     """Loaded or not, an unload says so; the model leaves memory."""
     house = await build()

@@ -51,10 +51,14 @@ def tag_entry(model: InstalledModel) -> dict[str, Any]:
 
 
 def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool) -> dict[str, Any]:
-    """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded."""
+    """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded.
+
+    ``context_length`` is what one request may use: the pool, or what the model was trained for.
+    """
     empty = dict.fromkeys(
         ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
     )
+    trained = model.details.context_length if model else 0
     details = {**_details(model), "parent_model": ""} if model else {**empty, "families": None}
     return {
         "name": resident.name,
@@ -64,7 +68,7 @@ def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool
         "details": details,
         "expires_at": local_time(resident.expires_at),
         "size_vram": resident.size if on_gpu else 0,
-        "context_length": resident.context_length,
+        "context_length": min(resident.context_length, trained or resident.context_length),
     }
 
 
