@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,7 +207,7 @@ async def test_a_broken_scheduler_ends_the_server(
 
 
 async def test_the_bundled_model_delays_no_answer(
-    nursery: trio.Nursery, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server answers while it is being installed; only questions about models wait."""
     installed = threading.Event()
@@ -229,6 +230,21 @@ async def test_the_bundled_model_delays_no_answer(
 
     assert first.status == 200
     assert answers[0].json() == {"models": []}
+
+
+async def test_a_damaged_bundled_model_is_no_reason_to_fail(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong with it, the server works with the other models."""
+    monkeypatch.setattr(app_module, "ensure_bundled", lambda store: 1 // 0)
+    house = House(babble, Shelf(), {})
+    house.server = app_module.Server(house.settings, house.backend, ModelStore(tmp_path))
+    await run_until_stopped(house, nursery)
+    reply = await ask(house, "GET", "/api/tags")
+    house.stop.set()
+
+    assert reply.json() == {"models": []}
+    assert not house.server.broken.is_set()
 
 
 async def test_the_application_runs_in_any_asgi_server() -> None:

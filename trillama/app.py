@@ -114,14 +114,16 @@ class Server:
                 await self.scheduler.run(task_status=task_status)
         except Exception:
             log.exception("the scheduler failed")
-            self.broken.set()
+        finally:
+            if not self._scope.cancel_called:
+                self.broken.set()
 
     async def _bring_bundled(self) -> None:
         try:
             if isinstance(self.store, ModelStore):
                 await trio.to_thread.run_sync(ensure_bundled, self.store)
-        except (TrillamaError, OSError) as error:
-            log.warning("the bundled model could not be installed", error=str(error))
+        except Exception as error:  # the server is of use without it
+            log.warning("the bundled model could not be installed", exc_info=error)
         finally:
             self.desk.ready.set()
 
