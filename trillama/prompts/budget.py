@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from contextlib import contextmanager
 from typing import Any
 
 VALUE = 4 << 20
 """Characters a single value may print, before the allowance for large inputs."""
+SECONDS = 1.0
+"""Processor time of one rendering, and as much again for each mebibyte of input."""
 WORK = 64
 """Times the largest value, for everything together."""
 STEP = 64
 """Charge of one turn of a loop or one call."""
 _CHECK_EVERY = 1024
+_CONTAINERS = (list, tuple, dict, KeysView, ValuesView, ItemsView)
 
 
 class TooExpensive(Exception):
@@ -33,17 +36,16 @@ class Budget:
 
     Args:
         given: what the template works on; its size widens the limits.
-        seconds: processor time, plus as much again for each mebibyte of input.
     """
 
-    def __init__(self, given: Any = (), seconds: float = 1.0) -> None:
+    def __init__(self, given: Any = ()) -> None:
         self._weights: dict[int, tuple[Any, int]] = {}
         self._largest = self._most = 2**62
         self._spent = self._next_check = 0
         size = self.weigh(given)
         self._largest = VALUE + 4 * size
         self._most = WORK * self._largest
-        self._deadline = time.thread_time() + seconds * (1 + size / (1 << 20))
+        self._deadline = time.thread_time() + SECONDS * (1 + size / (1 << 20))
 
     def charge(self, amount: int) -> None:
         """Count ``amount`` of work.
@@ -58,7 +60,7 @@ class Budget:
     def _check(self) -> None:
         self._next_check = self._spent + _CHECK_EVERY
         if self._spent > self._most:
-            raise TooExpensive("the chat template builds too much text")
+            raise TooExpensive("the chat template does too much work")
         if time.thread_time() > self._deadline:
             raise TooExpensive("the chat template takes too long")
 
@@ -84,11 +86,11 @@ class Budget:
             return len(value)
         if isinstance(value, int):
             return value.bit_length() // 3 + 1
-        if not isinstance(value, list | tuple | dict):
+        if not isinstance(value, _CONTAINERS):
             return 1
         known = self._weights.get(id(value))
         if known is None:
-            parts = [*value, *value.values()] if isinstance(value, dict) else value
+            parts = value.items() if isinstance(value, dict) else value
             weight = 2 + sum(map(self.weigh, parts)) + 2 * len(value)
             self._weights[id(value)] = known = (value, weight)
         if known[1] > self._largest:

@@ -24,15 +24,17 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from markupsafe import Markup
 
 from trillama.base.errors import BadRequest, TemplateError
 
 from .budget import STEP, Budget, TooExpensive, current, spending
 
-SOURCE_CAP = 256 << 10
+SOURCE_CAP = 128 << 10
 """Characters of a template; real ones have some ten thousand."""
 MAX_INT_BITS = 4096
+MAX_INDENT = 16
 
 _TEXT_METHODS = """
     capitalize casefold count endswith find format index isalnum isalpha isascii isdecimal isdigit
@@ -78,13 +80,13 @@ def _strftime_now(layout: str) -> str:
 def _tojson(
     value: Any,
     ensure_ascii: bool = False,
-    indent: int | str | None = None,
+    indent: int | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    width = indent if isinstance(indent, int) else len(indent or "")
-    # Each line of the document may be indented once for each level that it is nested in.
-    current().allow(current().weigh(value) * (1 + max(width, 0) * 4))
+    if type(indent) not in (int, bool, type(None)) or (indent or 0) > MAX_INDENT:
+        raise SecurityError("this indentation is not allowed")
+    current().allow(current().weigh(value))
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,
@@ -166,6 +168,13 @@ def _charge_result(value: Any) -> Any:
     return value
 
 
+class _Namespace(Namespace):
+    """Prints as one word: namespaces that hold each other twice would print without end."""
+
+    def __repr__(self) -> str:
+        return "<namespace>"
+
+
 class _Generation(Extension):
     """``{% generation %}`` marks the assistant's text for training; here it is just its body."""
 
@@ -230,6 +239,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: _charged(one) for name, one in known.items()}
         self.filters["tojson"] = _tojson
         del self.globals["lipsum"]
+        self.globals["namespace"] = _Namespace
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = _strftime_now
 
