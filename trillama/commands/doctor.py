@@ -25,7 +25,7 @@ from .console import human_bytes
 
 NOTABLE = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "neon")
 AMX_CURE = (
-    "llama.cpp died at its first computation. Compilers before gcc 13 drop instructions that AMX "
+    "llama.cpp died at its first computation. gcc before 14 drops instructions that AMX "
     "needs; build again with CFLAGS and CXXFLAGS set to '-mno-amx-tile -mno-amx-int8 "
     "-mno-amx-bf16' (make clean run does this by itself where it applies)."
 )
