@@ -37,6 +37,7 @@ from .base.settings import Address, Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
 from .models.store import ModelStore
+from .models.validation import validate_weights
 from .nursery_scheduler import Scheduler, SchedulerLimits
 from .runner_pool import RunnerPool
 
@@ -52,7 +53,8 @@ class LazyBackend:
         return LlamaBackend()
 
     def load(self, path: str, params: LoadParams, progress: ProgressHook | None = None) -> Model:
-        """See :class:`~trillama.engine.base.Backend`."""
+        """See :class:`~trillama.engine.base.Backend`; only a file that was checked gets there."""
+        validate_weights(Path(path))
         return self._backend().load(path, params, progress)
 
     def devices(self) -> list[Device]:

@@ -26,6 +26,7 @@ def package_file(folder: Path, context: int = 64) -> Path:
     """A file such as the package brings."""
     path = folder / "bundle.gguf"
     path.write_bytes(small_model(llama__context_length=context))
+    path.with_suffix(".LICENSE").write_text("MIT, really")
     return path
 
 
@@ -36,7 +37,7 @@ def test_the_model_is_there_after_the_first_call(store: ModelStore, tmp_path: Pa
     assert model is not None
     assert model.name.short == "tiny:latest"
     assert model.parameters["stop"] == ["<|im_start|>", "<|im_end|>"]
-    assert "MIT" in store.licenses(model)[0]
+    assert store.licenses(model) == ["MIT, really"]
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
     assert ensure_bundled(ModelStore(store.root), source) == model
     assert before == {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
@@ -104,6 +105,15 @@ def test_without_a_bundle_nothing_happens(
 
 
 def test_the_real_bundle_is_sound(tiny_model_path: Path) -> None:
-    """What the package brings passes every check and can chat, call tools and think."""
+    """What the package brings passes every check."""
     assert validate_weights(tiny_model_path).architecture == "qwen3"
     assert bundled.bundled_file() == tiny_model_path
+
+
+def test_the_real_bundle_comes_in_whole(store: ModelStore, tiny_model_path: Path) -> None:
+    """The package's model can chat, call tools and think, and brings its licence."""
+    model = ensure_bundled(store)
+    assert model is not None
+    assert set(model.capabilities) == {"completion", "tools", "thinking"}
+    assert model.details.quantization_level == "Q8_0"
+    assert "MIT" in store.licenses(model)[0]

@@ -26,15 +26,7 @@ from .store import Extras, ModelStore, config_of
 log = structlog.get_logger(__name__)
 
 NAME = "tiny:latest"
-LICENSE = (
-    "tiny is part of trillama and comes under the same licence, MIT. Its weights were trained from "
-    "nothing, on text made by the programs in trillama's training folder.\n"
-)
-EXTRAS = Extras(
-    parameters={"stop": ["<|im_start|>", "<|im_end|>"], "temperature": 0.3},
-    licenses=(LICENSE,),
-    bundled=True,
-)
+PARAMETERS = {"stop": ["<|im_start|>", "<|im_end|>"], "temperature": 0.3}
 
 
 def bundled_file() -> Path | None:
@@ -47,7 +39,7 @@ def ensure_bundled(store: ModelStore, source: Path | None = None) -> InstalledMo
     """See that the bundled model is in ``store``; quick when it is.
 
     Args:
-        source: the file to bring, the package's own when None.
+        source: the file to bring, the package's own when None; a licence may stand beside it.
 
     Returns:
         the model under its name, which may be somebody else's; None where no file is bundled.
@@ -64,12 +56,18 @@ def ensure_bundled(store: ModelStore, source: Path | None = None) -> InstalledMo
     if present and (not present.config.bundled or _weights(present) == digest):
         return present
     try:
-        return store.import_gguf(source, name, EXTRAS)
+        return store.import_gguf(source, name, _extras(source))
     except StoreError as error:
         log.warning("store not writable, model served from the package", reason=error.message)
         model = _in_place(source, name, digest)
         store.lend(model)
         return model
+
+
+def _extras(source: Path) -> Extras:
+    license_file = source.with_suffix(".LICENSE")
+    licenses = (license_file.read_text("utf-8"),) if license_file.is_file() else ()
+    return Extras(parameters=PARAMETERS, licenses=licenses, bundled=True)
 
 
 def _present(store: ModelStore, name: ModelName) -> InstalledModel | None:
@@ -110,5 +108,5 @@ def _in_place(source: Path, name: ModelName, digest: Digest) -> InstalledModel:
         manifest=manifest,
         weights=source,
         chat_template=facts.chat_template,
-        parameters=EXTRAS.parameters,
+        parameters=PARAMETERS,
     )
