@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trillama.engine.base import ContextParams, DecodeStatus
 from trillama.engine.fake import FakeContext, open_fake_context
 from trillama.engine.operations import Copy, Remove, Shift, carry_out
-from trillama.kv import MIN_REUSE, KVPool, Sequence
+from trillama.kv import MIN_IDLE, MIN_REUSE, KVPool, Sequence
 
 Tokens = npt.NDArray[np.int32]
 
@@ -278,3 +278,38 @@ def test_tiny_prompts_are_admitted(length: int) -> None:
     compute(pool, admit(pool, run(0, length)), run(0, length))
     assert pool.used == length
     pool.check()
+
+
+def finish(pool: KVPool, text: Tokens) -> None:
+    """One request from arrival to end."""
+    pool.expect("", text)
+    sequence = admit(pool, text)
+    compute(pool, sequence, text)
+    pool.release(sequence, text)
+
+
+def test_a_useless_cache_shrinks_while_jobs_run() -> None:
+    """Cells of sequences nobody continues are given up when they would slow others down."""
+    pool = KVPool(20_000, 64)
+    chooser = np.random.default_rng(0)
+    for _ in range(40):
+        finish(pool, chooser.integers(0, 10_000, 300).astype(np.int32))
+    runner = admit(pool, run(0, 30))
+    assert pool.statistics().idle > 10_000, "nobody is slowed down by it so far"
+    assert len(pool.trim()) > 10
+    assert pool.statistics().idle <= MIN_IDLE + 0.05 * pool.cells
+    pool.release(runner, run(0, 0))
+    pool.check()
+
+
+def test_a_useful_cache_stays_while_jobs_run() -> None:
+    """Conversations that go on keep their cells beside other work."""
+    pool = KVPool(20_000, 64)
+    history = run(0, 300)
+    for turn in range(1, 12):
+        finish(pool, history)
+        history = np.concatenate((history, run(turn, 100)))
+    idle = pool.statistics().idle
+    admit(pool, run(200, 40))
+    assert pool.trim() == []
+    assert pool.statistics().idle == idle > 1000

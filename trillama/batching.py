@@ -92,6 +92,7 @@ class Batcher:
         if job.options.num_predict == 0:
             self._events.append(Ended(job.id, StopReason.LENGTH, self._clock()))
             return
+        self._kv.expect(job.cache_key, job.prompt)
         self._seats[job.id] = seat
         self._waiting.append(seat)
 
@@ -155,6 +156,7 @@ class Batcher:
         """
         self._release_cancelled()
         self._admit()
+        self._apply(self._kv.trim())
         plan = self._plan()
         self._awake = bool(plan)
         if plan and self._run(plan):
@@ -326,10 +328,8 @@ class Batcher:
 
     def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat]) -> None:
         """Choose a token for each row of ``logits``, rows in the order of ``seats``."""
-        if not seats:
-            return
-        samplers = [seat.sampler for seat in seats]
-        chosen = choose(logits, samplers, [seat.chain for seat in seats], self._pool)
+        samplers, chains = [seat.sampler for seat in seats], [seat.chain for seat in seats]
+        chosen = choose(logits, samplers, chains, self._pool)
         now = self._clock()
         for seat, token in zip(seats, chosen.tolist(), strict=True):
             self._accept(seat, token, now)

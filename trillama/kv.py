@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 from .engine.operations import Copy, Operation, Remove, Shift
 from .engine.prefix_tree import Node, PrefixTree, Tokens, common_length
+from .engine.reuse import ReuseForecast
 
 MIN_REUSE = 16
 """Shorter common prefixes are computed again: a copy scans the whole pool in the library."""
+MIN_IDLE = 256
+"""Cells that may stay cached beside running jobs even where nothing was ever reused."""
 
 
 @dataclass(eq=False, slots=True)
@@ -28,6 +31,7 @@ class Sequence:
     """One sequence id in use.
 
     Attributes:
+        key: under which its prefix may be shared.
         length: positions computed; the next one goes to position ``length``.
         registered: leading positions that are in the tree; the rest is a private tail.
         live: belongs to a running job; otherwise it is a holder and may be evicted.
@@ -35,6 +39,7 @@ class Sequence:
     """
 
     id: int
+    key: str
     node: Node
     length: int = 0
     registered: int = 0
@@ -82,6 +87,7 @@ class KVPool:
         self._live: dict[int, Sequence] = {}
         self._holders: dict[int, Sequence] = {}
         self._evictions = 0
+        self._forecast = ReuseForecast()
 
     @property
     def used(self) -> int:
@@ -124,7 +130,7 @@ class KVPool:
             return None
         if not self._free_ids and not self._holders:
             return None
-        sequence, operations = self._place(node, matched)
+        sequence, operations = self._place(key, node, matched)
         operations += self.make_room(need)
         return Grant(sequence, matched, operations)
 
@@ -135,7 +141,7 @@ class KVPool:
                 return node, matched
         return self._tree.root(key), 0
 
-    def _place(self, node: Node, matched: int) -> tuple[Sequence, list[Operation]]:
+    def _place(self, key: str, node: Node, matched: int) -> tuple[Sequence, list[Operation]]:
         """A live sequence whose first ``matched`` tokens are those of ``node``'s path."""
         depth = node.depth
         whole = self._holder_ending_at(node) if matched == depth else None
@@ -149,7 +155,7 @@ class KVPool:
         if not self._free_ids:
             assert donor is not None, "admit checked that an id can be had"
             return self._continue_from(self._holders[donor], node, matched)
-        sequence = Sequence(self._free_ids.pop(), node, matched, matched)
+        sequence = Sequence(self._free_ids.pop(), key, node, matched, matched)
         self._live[sequence.id] = sequence
         for step in node.path():
             self._tree.own(step, sequence.id)
@@ -269,6 +275,7 @@ class KVPool:
             tokens: the tokens of at least all computed positions.
         """
         operations = self.register(sequence, tokens)
+        self._forecast.remember(sequence.key, tokens[: sequence.registered])
         self._tails -= sequence.length - sequence.registered
         untidy = sequence.length > sequence.registered
         sequence.length, sequence.live = sequence.registered, False
@@ -278,6 +285,19 @@ class KVPool:
         if len(sequence.node.owners) != 1:
             return operations + self._drop(sequence)
         return [*operations, Remove(sequence.id, sequence.length)] if untidy else operations
+
+    def expect(self, key: str, prompt: Tokens) -> None:
+        """Learn from a prompt, before its admission, what cached sequences are worth."""
+        node, matched = self._tree.match(key, prompt)
+        self._forecast.observe(key, prompt, matched - self._tree.idle_on(node, matched))
+
+    def trim(self) -> list[Operation]:
+        """Evict cached cells that slow running jobs down more than they promise to save."""
+        worth = MIN_IDLE + int(self._forecast.share * self.cells)
+        operations: list[Operation] = []
+        while self._live and self._tree.idle > worth and self._holders:
+            operations += self._evict_one()
+        return operations
 
     def make_room(self, need: int) -> list[Operation]:
         """Evict holders, least recently used first, until ``need`` cells are free."""
