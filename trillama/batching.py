@@ -232,7 +232,7 @@ class Batcher:
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(generating)
+        budget = self._budget.choose(generating, len(waiting))
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
         rows = self._context.limits.outputs - generating

@@ -42,6 +42,14 @@ def test_gaps_nobody_notices_are_used() -> None:
     assert machine(1, chunk) <= UNNOTICED_NS
 
 
+def test_many_who_wait_outweigh_few_who_run() -> None:
+    """One stream is not kept smooth at the price of fifteen that cannot begin."""
+    few = trained(generating=1)
+    assert few.choose(1, 15) > 10 * few.choose(1, 1)
+    many = trained(generating=16)
+    assert many.choose(16, 8) == many.choose(16, 1)
+
+
 def test_an_idle_server_takes_whole_batches() -> None:
     """While nobody generates a step is bounded by time alone."""
     budget = StepBudget("auto", 2048, 512)

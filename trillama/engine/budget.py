@@ -3,7 +3,9 @@
 Pure arithmetic, driven by ``batching``. While others generate, a step with prompt tokens in it may
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
 always ``UNNOTICED_NS``, because small chunks cost twice as much a token and nobody sees so short a
-gap. While nobody generates, only the time until a newcomer can join bounds a step.
+gap. Both bounds grow with the number of those who wait for each one who runs: one stream is not
+kept smooth at the price of fifteen that cannot begin. While nobody generates, only the time until a
+newcomer can join bounds a step.
 """
 
 from __future__ import annotations
@@ -43,14 +45,18 @@ class StepBudget:
         self._alone_ns = 0.0
         self._beside_ns = 0.0
 
-    def choose(self, generating: int) -> int:
-        """Prompt tokens for a step that also generates for ``generating`` sequences."""
+    def choose(self, generating: int, waiting: int = 1) -> int:
+        """Prompt tokens for a step that also generates for ``generating`` sequences.
+
+        Args:
+            waiting: sequences whose prompt is not computed yet.
+        """
         room = self._batch - generating
         if self._off:
             return room
         if self._fixed:
             return min(self._fixed, room)
-        tokens = self._beside(generating) if generating else self._alone()
+        tokens = self._beside(generating, waiting) if generating else self._alone()
         return min(room, max(GRAIN, tokens - tokens % GRAIN))
 
     def _alone(self) -> int:
@@ -58,12 +64,13 @@ class StepBudget:
             return self._micro_batch
         return max(self._micro_batch // 4, int(IDLE_STEP_NS / self._alone_ns))
 
-    def _beside(self, generating: int) -> int:
+    def _beside(self, generating: int, waiting: int) -> int:
         plain = self._plain(generating)
         token_ns = self._beside_ns or 2 * self._alone_ns
         if not plain or not token_ns:
             return FIRST_CHUNK
-        return int((max(STRETCH * plain, UNNOTICED_NS) - plain) / token_ns)
+        allowed = max(STRETCH * plain, UNNOTICED_NS) * max(1.0, waiting / generating)
+        return int((min(allowed, plain + IDLE_STEP_NS) - plain) / token_ns)
 
     def _plain(self, generating: int) -> float:
         """Expected duration of a step without prompt tokens; 0 when none was seen."""
