@@ -19,7 +19,7 @@ def _raw(make: Callable[[random.Random], str]) -> Callable[[random.Random], list
 
 def _answered(rng: random.Random) -> list[Piece]:
     """A tool dialog that ends with a call, or with the reply to the tool's answer."""
-    dialog = tools.dialog(rng, talk.chat(rng) if rng.random() < 0.25 else None)
+    dialog = tools.dialog(rng, talk.chat(rng) if rng.random() < 0.35 else None)
     if rng.random() < 0.6:
         last = chat.cut_at_call(dialog.turns[-1])
         dialog = Dialog((*dialog.turns[:-1], last), dialog.system, dialog.tools)

@@ -16,6 +16,7 @@ from training.corpus import tables as t
 from training.corpus.chat import Dialog, Step, Turn, dumps
 from training.corpus.copying import code
 from training.corpus.tool_tasks import ADD, COMMON, TASKS, Task
+from training.corpus.words import COMMON as WORDS
 from training.corpus.words import syllables
 
 
@@ -150,7 +151,8 @@ def invented(rng: random.Random) -> Task:
 
 def any_name(rng: random.Random) -> str:
     """A function name that means nothing, so that it has to be copied."""
-    parts = [syllables(rng) for _ in range(rng.randint(1, 3))]
+    parts = [syllables(rng) if rng.random() < 0.4 else rng.choice(WORDS).lower() for _ in "123"]
+    parts = parts[: rng.randint(1, 3)]
     joint = rng.choice(("_", "_", "-", ""))
     if not joint:
         parts[1:] = [part.title() for part in parts[1:]]
@@ -177,7 +179,7 @@ def schema(rng: random.Random, task: Task, names: dict[str, str]) -> dict[str, A
     elif order == 2 and len(parts) == 3:
         parts = [parts[0], parts[2], parts[1]]
     about = rng.choice((task.about, task.about + ".", task.about.lower()))
-    name = any_name(rng) if rng.random() < 0.2 else rng.choice(task.names)
+    name = any_name(rng) if rng.random() < 0.5 else rng.choice(task.names)
     whole = [("name", name), ("description", about), ("parameters", dict(parts))]
     return dict(sorted(whole, key=lambda item: item[0]) if rng.random() < 0.2 else whole)
 
