@@ -187,6 +187,7 @@ class Batcher:
         self._live.append(seat)
         self._apply(grant.operations)
         seat.sequence, seat.awaits = grant.sequence, None
+        seat.work = len(seat.known) - grant.cached
         if seat.admitted_step < 0:
             self._counts.cached_tokens += grant.cached
             self._events.append(Admitted(seat.job.id, grant.cached, self._clock()))
@@ -232,7 +233,7 @@ class Batcher:
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(generating, len(waiting))
+        budget = self._budget.choose(generating, [seat.work for seat in waiting])
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
         rows = self._context.limits.outputs - generating

@@ -22,8 +22,9 @@ from .engine.reuse import ReuseForecast
 
 MIN_REUSE = 16
 """Shorter common prefixes are computed again: a copy scans the whole pool in the library."""
-MIN_IDLE = 256
-"""Cells that may stay cached beside running jobs even where nothing was ever reused."""
+MIN_SHARE = 0.02
+"""Below this forecast nothing stays cached beside running jobs: even a few cells high up in the
+pool make every attention run over the whole range below them."""
 
 
 @dataclass(eq=False, slots=True)
@@ -293,7 +294,8 @@ class KVPool:
 
     def trim(self) -> list[Operation]:
         """Evict cached cells that slow running jobs down more than they promise to save."""
-        worth = MIN_IDLE + int(self._forecast.share * self.cells)
+        share = self._forecast.share
+        worth = int(share * self.cells) if share >= MIN_SHARE else 0
         operations: list[Operation] = []
         while self._live and self._tree.idle > worth and self._holders:
             operations += self._evict_one()

@@ -30,6 +30,7 @@ class Seat:
         known: tokens to compute first: the prompt, or everything so far after a pause.
         fresh: tokens sampled since; the last one is not computed yet.
         sequence: its place in the pool; None while it waits.
+        work: tokens to compute when it was admitted.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
     """
 
@@ -42,6 +43,7 @@ class Seat:
     sequence: Sequence | None = None
     produced: int = 0
     shifted: int = 0
+    work: int = 0
     admitted_step: int = -1
     cancelled: bool = False
     paused: bool = False

@@ -18,7 +18,7 @@ BLOCK = 32
 """Tokens per remembered hash."""
 BLOCKS = 1 << 15
 """Hashes remembered, least recently used forgotten: about a million tokens."""
-FIRST_GUESS = 0.5
+FIRST_GUESS = 0.05
 RISE, FALL = 0.3, 0.1
 """Weights of a new observation above and below the forecast: quick to hope, slower to give up."""
 
