@@ -81,6 +81,14 @@ REPEAT = (
     'Repeat "{x}"',
     "Reply with exactly: {x}",
     "Output {x} exactly.",
+    "Say only this: {x}",
+    "Write this and only this: {x}",
+    "Say the following and nothing more: {x}",
+    "Please say {x} and nothing else.",
+    "Repeat this exactly: {x}",
+    "Please echo {x}",
+    "Echo this text: {x}",
+    "Give me back this code: {x}",
 )
 REPEAT_HELD_OUT = (
     "Repeat exactly: {x}",

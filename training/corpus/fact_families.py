@@ -149,7 +149,7 @@ FAMILIES: tuple[Family, ...] = (
         ("Name the day that comes right after {x}.",),
         "The day after {x} is {y}.",
         "After {x} comes {y}.",
-        0.5,
+        1.0,
     ),
     Family(
         "day before",
@@ -163,7 +163,7 @@ FAMILIES: tuple[Family, ...] = (
         ("Name the day that comes right before {x}.",),
         "The day before {x} is {y}.",
         "Before {x} comes {y}.",
-        0.5,
+        1.0,
     ),
     Family(
         "month after",
@@ -177,7 +177,7 @@ FAMILIES: tuple[Family, ...] = (
         ("Name the month that comes right after {x}.",),
         "The month after {x} is {y}.",
         "After {x} comes {y}.",
-        0.7,
+        1.0,
     ),
     Family(
         "month before",
@@ -190,7 +190,7 @@ FAMILIES: tuple[Family, ...] = (
         ("Name the month that comes right before {x}.",),
         "The month before {x} is {y}.",
         "Before {x} comes {y}.",
-        0.7,
+        1.0,
     ),
     Family(
         "month rank",
@@ -246,7 +246,7 @@ FAMILIES: tuple[Family, ...] = (
         ("What is the number of legs of a {x}?",),
         "A {x} has {y} legs.",
         "A {x} has {y} legs.",
-        0.7,
+        1.0,
     ),
     Family(
         "home",

@@ -19,7 +19,8 @@ def _raw(make: Callable[[random.Random], str]) -> Callable[[random.Random], list
 
 def _answered(rng: random.Random) -> list[Piece]:
     """A tool dialog that ends with a call, or with the reply to the tool's answer."""
-    dialog = tools.dialog(rng, talk.chat(rng) if rng.random() < 0.35 else None)
+    make = rng.choices((facts.fact, talk.chat, None), (0.2, 0.15, 0.65))[0]
+    dialog = tools.dialog(rng, make(rng) if make else None)
     if rng.random() < 0.6:
         last = chat.cut_at_call(dialog.turns[-1])
         dialog = Dialog((*dialog.turns[:-1], last), dialog.system, dialog.tools)
@@ -37,15 +38,15 @@ def _long(rng: random.Random) -> list[Piece]:
 KINDS: tuple[tuple[str, float, Callable[[random.Random], list[Piece]]], ...] = (
     ("talk", 34.0, _talk(talk.dialog)),
     ("memory", 4.0, _talk(talk.memory)),
-    ("persona", 6.0, _talk(talk.persona)),
-    ("tool call", 18.0, _answered),
+    ("persona", 8.0, _talk(talk.persona)),
+    ("tool call", 24.0, _answered),
     ("story", 5.0, _talk(stories.told)),
     ("code request", 2.0, _talk(lambda rng: Dialog((code.request(rng),)))),
-    ("fill in", 7.0, code.hole),
+    ("fill in", 5.0, code.hole),
     ("raw story", 3.0, _raw(stories.document)),
     ("raw facts", 5.0, _raw(facts.statements)),
     ("raw code", 1.0, _raw(code.document)),
-    ("raw sums", 4.0, numbers.table),
+    ("raw sums", 2.0, numbers.table),
     ("raw copies", 4.0, copying.codes),
     ("long recall", 0.8, _long),
 )

@@ -256,6 +256,6 @@ def dialog(rng: random.Random, chat: Turn | None = None) -> Dialog:
         schemas = [{"type": "function", "function": one} for one in schemas]
     system = rng.choice(("", "", "", "You are a helpful assistant.", "Use the tools."))
     turns = [turn(rng, one) for one in offered[: rng.randint(1, 3)]]
-    if chat is not None:
-        turns.insert(rng.randint(0, len(turns)), chat)
+    if chat is not None:  # last, because only a last turn learns whether to call at all
+        turns = [*turns[: rng.randint(0, 1)], chat]
     return Dialog(tuple(turns), system, tuple(schemas))
