@@ -103,3 +103,17 @@ def test_settings_and_options_reach_the_engine() -> None:
     assert (plain.context.cache_type_k, plain.load.gpu_layers) == ("f16", -1)
     assert spec.key == plain.key
     assert spec.context.flash_attention is True
+
+
+@pytest.mark.parametrize(
+    ("asked", "live", "sequences"),
+    [(0, 64, 128), (1, 1, 128), (64, 64, 128), (100, 100, 200), (200, 200, 256), (999, 256, 256)],
+)
+def test_there_are_more_sequences_than_requests_at_once(
+    asked: int, live: int, sequences: int
+) -> None:
+    """Those to spare keep finished prompts for reuse; llama.cpp has 256 at most."""
+    spec = runner_spec(model("m"), Options(), Settings(num_parallel=asked))
+
+    assert (spec.policy.max_live, spec.context.sequences) == (live, sequences)
+    assert spec.context.outputs >= live

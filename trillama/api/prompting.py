@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from ..base.errors import BadRequest, PromptTooLong, Unsupported
+from ..base.errors import BadRequest, PromptTooLong
 from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import TurnRequest
@@ -81,8 +81,6 @@ class Prompter:
         """The text for ``messages``, or the raw text."""
         if self._request.raw:
             return self._request.raw
-        if self._model.template and not self._model.chat_template:
-            raise Unsupported("not supported by this version of trillama: Go chat templates")
         work = functools.partial(self._template.render, messages, think=self._think)
         return await trio.to_thread.run_sync(work)
 

@@ -14,6 +14,15 @@ DEFAULT_CELLS = 16_384
 
 MAX_MICRO_BATCH = 2048
 
+MAX_LIVE = 64
+"""Requests one model answers at once when nobody says."""
+
+SEQUENCES = 128
+"""Ids at least: those that are not live keep finished prompts for reuse."""
+
+MAX_SEQUENCES = 256
+"""Ids llama.cpp has at most (LLAMA_MAX_SEQ)."""
+
 
 def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> RunnerSpec:
     """The runner ``model`` needs.
@@ -25,6 +34,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
     own = model.parameters.get("num_ctx")
     cells = max(settings.context_length or DEFAULT_CELLS, own if isinstance(own, int) else 0)
     kind = settings.kv_cache_type or "f16"
+    live = min(settings.num_parallel or MAX_LIVE, MAX_SEQUENCES)
     return RunnerSpec(
         key=str(model.weights),
         name=model.name.short,
@@ -34,6 +44,8 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         ),
         context=ContextParams(
             cells=cells,
+            sequences=min(max(2 * live, SEQUENCES), MAX_SEQUENCES),
+            outputs=live,
             micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
             threads=options.num_thread or settings.num_thread,
             cache_type_k=kind,
@@ -41,7 +53,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             flash_attention=settings.flash_attention,
         ),
         policy=Policy(
-            max_live=settings.num_parallel,
+            max_live=live,
             step_budget=settings.step_budget,
             prefix_cache=settings.prefix_cache,
         ),

@@ -226,6 +226,11 @@ def _check(model: InstalledModel, request: TurnRequest) -> Options:
         raise BadRequest(f'"{request.model}" does not support thinking')
     if model.adapters:
         raise Unsupported("not supported by this version of trillama: models with adapters")
+    if model.template and not (model.chat_template or request.raw or request.only_loads):
+        raise Unsupported(
+            f'not supported by this version of trillama: the Go template of "{request.model}", '
+            "whose weights hold no Jinja template; raw prompts of /api/generate work"
+        )
     own, _ = merge_options(Options(), model.parameters)
     options, ignored = merge_options(own, request.options)
     if ignored:
