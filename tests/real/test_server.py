@@ -4,75 +4,18 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from tests.support.served import Process, said
 
 START_CPU = 1.0
 """Seconds of processor time until the first answer; on an idle machine the wall clock agrees."""
 IDLE_MEMORY = 120 << 20
-
-
-class Process:
-    """A server of its own, with a store of its own."""
-
-    def __init__(self, store: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "trillama", "serve", "--host", f"127.0.0.1:{self.port}"]
-        settings = {"TRILLAMA_MODELS": str(store), "TRILLAMA_NUM_THREAD": "1"}
-        self.log = (store.parent / "log").open("wb")
-        self.process = subprocess.Popen(
-            command, env=os.environ | settings, stdout=self.log, stderr=self.log
-        )
-        self.cpu = self._wait_for_first_answer()
-        self.memory = self._memory()
-
-    def _wait_for_first_answer(self) -> float:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                self.ask("GET", "/api/version")
-            except OSError:
-                time.sleep(0.01)
-            else:
-                fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2]
-                return sum(map(int, fields.split()[11:13])) / os.sysconf("SC_CLK_TCK")
-        raise AssertionError("the server did not start")
-
-    def _memory(self) -> int:
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-    def ask(self, method: str, path: str, **body: Any) -> list[Any]:
-        """The JSON lines of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, json.dumps(body) if body else None)
-            return [json.loads(line) for line in connection.getresponse().read().splitlines()]
-        finally:
-            connection.close()
-
-    def chat(self, text: str, **options: Any) -> list[Any]:
-        """A streamed chat with the bundled model, greedy."""
-        messages = [{"role": "user", "content": text}]
-        options = {"temperature": 0} | options
-        return self.ask("POST", "/api/chat", model="tiny", messages=messages, options=options)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +24,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
     running = Process(tmp_path_factory.mktemp("server") / "models")
     yield running
     running.close()
-
-
-def said(lines: list[Any]) -> tuple[str, str]:
-    """Reasoning and content of streamed lines."""
-    messages = [line["message"] for line in lines]
-    thinking = "".join(message.get("thinking", "") for message in messages)
-    return thinking, "".join(message["content"] for message in messages)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
