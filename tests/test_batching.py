@@ -490,3 +490,27 @@ def test_logits_are_wanted_only_where_they_are_used() -> None:
     engine.run()
     assert wanted[0][0] > 50
     assert {outputs for _, outputs in wanted} == {1}
+
+
+def test_those_who_left_together_are_waited_for() -> None:
+    """The first to come back lets the others catch up; the last one is not held."""
+    now = 0
+    context = open_fake_context(fixed("ok"))
+    batcher = Batcher(context, Policy(step_budget="off"), clock=lambda: now)
+
+    def ask(name: str) -> None:
+        prompt = context.vocabulary.tokenize(chat(name))
+        batcher.submit(Job(id=name, prompt=prompt, options=GREEDY, limit=512))
+
+    for n in range(3):
+        ask(f"a{n}")
+        assert batcher.linger == 0, "nobody has left yet"
+    while batcher.has_work:
+        batcher.step()
+    now += 5_000_000
+    ask("b0")
+    ask("b1")
+    assert batcher.linger > 0
+    ask("b2")
+    assert batcher.linger == 0
+    batcher.close()

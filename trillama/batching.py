@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -26,25 +26,13 @@ from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
 from .engine.budget import StepBudget
 from .engine.choose import choose
+from .engine.gang import Gang
 from .engine.operations import Operation, carry_out
 from .engine.sampling import RowSampler, Tier, tier
 from .kv import KVPool
-from .seats import BatchStatistics, Counts, Plan, Seat, coming_prefix, divide, validate
+from .seats import BatchStatistics, Counts, Plan, Policy, Seat, coming_prefix, divide, validate
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How to run a context.
-
-    Attributes:
-        max_live: jobs generating or prefilling at once; 0 means as many as the context has rows.
-        step_budget: see :class:`~trillama.engine.budget.StepBudget`.
-        prefix_cache: keep finished sequences for later prompts.
-    """
-
-    max_live: int = 0
-    step_budget: str = "auto"
-    prefix_cache: bool = True
+__all__ = ["Batcher", "Policy"]
 
 
 class Batcher:
@@ -73,6 +61,7 @@ class Batcher:
         self._awake = False
         self._failures = 0
         self._counts = Counts()
+        self._gang = Gang()
 
     # -- commands -------------------------------------------------------------------------------
 
@@ -95,6 +84,7 @@ class Batcher:
         self._kv.expect(job.cache_key, job.prompt)
         self._seats[job.id] = seat
         self._waiting.append(seat)
+        self._gang.came(self._clock(), len(self._waiting))
 
     def cancel(self, job_id: str) -> None:
         """End a job in the next step; unknown and finished ones are ignored."""
@@ -127,6 +117,11 @@ class Batcher:
     def has_work(self) -> bool:
         """Whether a step could do anything before the next command arrives."""
         return self._awake
+
+    @property
+    def linger(self) -> int:
+        """Nanoseconds the next step may wait for jobs that are expected; 0 for none."""
+        return 0 if self._live else self._gang.linger(self._clock(), len(self._waiting))
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""
@@ -187,7 +182,6 @@ class Batcher:
         self._live.append(seat)
         self._apply(grant.operations)
         seat.sequence, seat.awaits = grant.sequence, None
-        seat.work = len(seat.known) - grant.cached
         if seat.admitted_step < 0:
             self._counts.cached_tokens += grant.cached
             self._events.append(Admitted(seat.job.id, grant.cached, self._clock()))
@@ -233,7 +227,7 @@ class Batcher:
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(generating, [seat.work for seat in waiting])
+        budget = self._budget.choose(generating, len(waiting))
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
         rows = self._context.limits.outputs - generating
@@ -374,7 +368,10 @@ class Batcher:
 
     def _end(self, seat: Seat, reason: StopReason, error: TrillamaError | None = None) -> None:
         self._leave(seat)
-        self._events.append(Ended(seat.job.id, reason, self._clock(), error, seat.shifted))
+        now = self._clock()
+        if reason in (StopReason.STOP, StopReason.LENGTH):
+            self._gang.left(now)
+        self._events.append(Ended(seat.job.id, reason, now, error, seat.shifted))
 
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]

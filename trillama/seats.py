@@ -22,6 +22,21 @@ AGEING = 64
 """Prompt tokens of advantage a prefilling job gains per step over shorter newcomers."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How to run a context.
+
+    Attributes:
+        max_live: jobs generating or prefilling at once; 0 means as many as the context has rows.
+        step_budget: see :class:`~trillama.engine.budget.StepBudget`.
+        prefix_cache: keep finished sequences for later prompts.
+    """
+
+    max_live: int = 0
+    step_budget: str = "auto"
+    prefix_cache: bool = True
+
+
 @dataclass(eq=False, slots=True)
 class Seat:
     """A job in the engine.
@@ -30,7 +45,6 @@ class Seat:
         known: tokens to compute first: the prompt, or everything so far after a pause.
         fresh: tokens sampled since; the last one is not computed yet.
         sequence: its place in the pool; None while it waits.
-        work: tokens to compute when it was admitted.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
     """
 
@@ -43,7 +57,6 @@ class Seat:
     sequence: Sequence | None = None
     produced: int = 0
     shifted: int = 0
-    work: int = 0
     admitted_step: int = -1
     cancelled: bool = False
     paused: bool = False

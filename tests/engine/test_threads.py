@@ -23,6 +23,7 @@ class Machine:
         self.todo = 0
         self.trouble: Exception | None = None
         self.fails_to_open = False
+        self.linger = 0.0
 
     @property
     def busy(self) -> bool:
@@ -119,6 +120,22 @@ async def test_commands_come_before_the_next_step() -> None:
     while await watcher.hear() != "closed":
         pass
     assert machine.diary[1:] == ["work 2", "work 0", "work 0", "work 0", "close"]
+
+
+async def test_a_machine_may_wait_for_who_is_expected() -> None:
+    """While it lingers a step waits for the next command, and no longer than that."""
+    machine, watcher = Machine(), Watcher()
+    machine.linger = PATIENCE
+    thread = EngineThread("x", machine, watcher)
+    thread.start()
+    assert await watcher.hear() == "opened"
+    thread.post(machine.work, 1)
+    thread.post(setattr, machine, "linger", 0.0)
+    with trio.fail_after(PATIENCE / 2):
+        await watcher.hear()
+    thread.stop()
+    assert await watcher.hear() == "closed"
+    assert machine.diary[1:] == ["work 1", "step", "close"]
 
 
 @pytest.mark.parametrize("phase", ["open", "step"])

@@ -3,22 +3,19 @@
 Pure arithmetic, driven by ``batching``. While others generate, a step with prompt tokens in it may
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
 always ``UNNOTICED_NS``, because small chunks cost twice as much a token and nobody sees so short a
-gap. Short prompts that fit into one ``BLIP_NS`` are computed at once: one longer gap costs less
-than several. The bounds grow with the number of those who wait for each one who runs: one stream is
-not kept smooth at the price of fifteen that cannot begin. While nobody generates, only the time
-until a newcomer can join bounds a step.
+gap. Where more wait than run the bound grows with their number: one stream is not kept smooth at
+the price of fifteen that cannot begin. While nobody generates, only the time until a newcomer can
+join bounds a step.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 STRETCH = 2.5
 """Longest step with prompt tokens, in steps without."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
-BLIP_NS = 125_000_000
-"""A single gap of this length, for prompts that are over with it, is no stall either."""
+BURST_NS = 125_000_000
+"""Gap allowed for each one who waits, where more wait than run."""
 IDLE_STEP_NS = 1_500_000_000
 """Longest prompt-only step."""
 GRAIN = 16
@@ -50,12 +47,11 @@ class StepBudget:
         self._alone_ns = 0.0
         self._beside_ns = 0.0
 
-    def choose(self, generating: int, waiting: Sequence[int]) -> int:
+    def choose(self, generating: int, waiting: int = 1) -> int:
         """Prompt tokens for a step that also generates for ``generating`` sequences.
 
         Args:
-            waiting: for each sequence whose prompt is not computed yet, the tokens it had to
-                compute when it was admitted.
+            waiting: sequences whose prompt is not computed yet.
         """
         room = self._batch - generating
         if self._off:
@@ -70,15 +66,15 @@ class StepBudget:
             return self._micro_batch
         return max(self._micro_batch // 4, int(IDLE_STEP_NS / self._alone_ns))
 
-    def _beside(self, generating: int, waiting: Sequence[int]) -> int:
+    def _beside(self, generating: int, waiting: int) -> int:
         plain = self._plain(generating)
         token_ns = self._beside_ns or 2 * self._alone_ns
         if not plain or not token_ns:
             return FIRST_CHUNK
-        allowed = max(STRETCH * plain, UNNOTICED_NS) * max(1.0, len(waiting) / generating)
-        if plain + sum(waiting) * token_ns <= BLIP_NS:
-            return sum(waiting) + GRAIN
-        return int((min(allowed, plain + IDLE_STEP_NS) - plain) / token_ns)
+        allowed = max(STRETCH * plain, UNNOTICED_NS)
+        if waiting > generating:
+            allowed = max(allowed, min(BURST_NS * waiting / generating, plain + IDLE_STEP_NS))
+        return int((allowed - plain) / token_ns)
 
     def _plain(self, generating: int) -> float:
         """Expected duration of a step without prompt tokens; 0 when none was seen."""

@@ -14,7 +14,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 import trio
@@ -40,6 +40,11 @@ class Machine(Protocol):
     @property
     def busy(self) -> bool:
         """True while ``step`` has something to do."""
+        ...
+
+    @property
+    def linger(self) -> float:
+        """Seconds the next step may wait for a further command; 0 for none."""
         ...
 
     def open(self) -> None:
@@ -146,12 +151,19 @@ class EngineThread:
     def _obey(self) -> bool:
         """Carry out what was posted, waiting for work when idle; False at the stop."""
         machine, commands = self._machine, self._commands
-        while not (machine.busy and commands.empty()):
-            command = commands.get()
+        while True:
+            wait: float | None = None
+            if machine.busy and commands.empty():
+                wait = machine.linger
+                if wait <= 0:
+                    return True
+            try:
+                command = commands.get(timeout=wait)
+            except Empty:
+                return True
             if command is None:
                 return False
             command[0](*command[1])
-        return True
 
 
 class _Call(Generic[T]):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from ..base.durations import MILLISECOND
+from ..base.durations import MILLISECOND, SECOND
 from ..base.errors import ModelLoadError
 from ..base.events import StepEvent
 from ..batching import Batcher
@@ -51,6 +51,11 @@ class EngineMachine:
     def busy(self) -> bool:
         """Whether a step would do anything."""
         return self.batcher.has_work
+
+    @property
+    def linger(self) -> float:
+        """Seconds the next step may wait for jobs that are expected."""
+        return self.batcher.linger / SECOND
 
     def open(self) -> None:
         """Load the weights, open the context and prove both with one decode.

@@ -1,0 +1,55 @@
+"""A moment's wait for those who come back together."""
+
+from __future__ import annotations
+
+from trillama.engine.gang import MEMORY_NS, PATIENCE_NS, Gang
+
+MS = 1_000_000
+
+
+def after(count: int, at: int = 1000 * MS) -> Gang:
+    """A gang of which ``count`` left together."""
+    gang = Gang()
+    for _ in range(count):
+        gang.left(at)
+    return gang
+
+
+def test_the_first_of_many_is_held_until_the_others_came() -> None:
+    """Whoever left together begins together, but nobody waits longer than the patience."""
+    gang, now = after(8), 1005 * MS
+    gang.came(now, 1)
+    assert gang.linger(now, 1) == PATIENCE_NS
+    assert gang.linger(now + 10 * MS, 7) == PATIENCE_NS - 10 * MS
+    assert gang.linger(now + 10 * MS, 8) == 0
+    assert gang.linger(now + PATIENCE_NS, 3) == 0
+
+
+def test_a_lone_client_is_never_held() -> None:
+    """One left, one came: it begins at once."""
+    gang = after(1)
+    gang.came(1001 * MS, 1)
+    assert gang.linger(1001 * MS, 1) == 0
+
+
+def test_those_who_left_long_ago_are_not_expected() -> None:
+    """A quiet while later a request is a new one."""
+    gang, now = after(8), 1000 * MS + MEMORY_NS + 1
+    gang.came(now, 1)
+    assert gang.linger(now, 1) == 0
+
+
+def test_leaving_one_after_the_other_makes_no_gang() -> None:
+    """Only answers that ended together count together."""
+    gang = Gang()
+    for second in range(5):
+        gang.left(second * 1000 * MS)
+    gang.came(4001 * MS, 1)
+    assert gang.linger(4001 * MS, 1) == 0
+
+
+def test_an_engine_that_has_just_started_waits_for_nobody() -> None:
+    """Nobody has left yet."""
+    gang = Gang()
+    gang.came(5 * MS, 1)
+    assert gang.linger(5 * MS, 1) == 0
