@@ -27,7 +27,9 @@ from quart_trio.wrappers.request import TrioBody
 
 from ..base.errors import ShuttingDown
 from .errors import SlowBody, TooLarge, clean_path, empty, native_error, register, told
+from .express import express
 from .guards import Guard
+from .streaming import EventBody
 
 log = structlog.get_logger("trillama.access")
 
@@ -166,6 +168,8 @@ class Connection(TrioASGIHTTPConnection):
         start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
         await send(start)
         async with response.response as body:
+            if isinstance(body, EventBody) and response.content_length is None:
+                body.express = express(self.scope)
             async for data in body:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
         # Hypercorn says "disconnect" at the end of every request too, while it makes the connection

@@ -8,6 +8,7 @@ Nurseries end inside out: the acceptor, then the connections, then the applicati
 from __future__ import annotations
 
 import functools
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -21,6 +22,8 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, LifespanState
 from hypercorn.utils import wrap_app
+
+from .express import LINE
 
 log = structlog.get_logger(__name__)
 
@@ -95,11 +98,14 @@ class Patience:
 
 
 class Line(TCPServer):
-    """One connection; an incomplete write is its end."""
+    """One connection; a write that cannot be completed is its end."""
 
     def __init__(self, patience: Patience, *args: Any) -> None:
         super().__init__(*args)
         self._patience = patience
+        self._rest = b""
+        if os.name == "posix":  # elsewhere a socket is no file
+            self.state = ConnectionState({**self.state, LINE: self})
 
     async def protocol_send(self, event: Event) -> None:
         """Write bytes, or do what else the protocol wants of the connection."""
@@ -108,11 +114,37 @@ class Line(TCPServer):
         elif not await self._sent(event.data):
             await self.protocol.handle(Closed())
 
+    @property
+    def unsent(self) -> bool:
+        """``write_now`` has left something."""
+        return bool(self._rest)
+
+    def write_now(self, data: bytes) -> bool:
+        """Write without waiting; whether all was taken. The rest precedes the next write.
+
+        A connection that broke takes nothing; the next write finds out.
+        """
+        if not (self._rest or self.send_lock.locked()):
+            try:
+                taken = os.write(self.stream.socket.fileno(), data)
+            except OSError:
+                taken = 0
+            if taken == len(data):
+                return True
+            data = data[taken:]
+        self._rest += data
+        return False
+
+    async def flush(self) -> None:
+        """Write what ``write_now`` left."""
+        await self.protocol_send(RawData(b""))
+
     async def _sent(self, data: bytes) -> bool:
         sent = False
         try:
             async with self.send_lock:
                 self._patience.begin(self)
+                data, self._rest = self._rest + data, b""
                 try:
                     await self.stream.send_all(data)
                 finally:

@@ -12,14 +12,14 @@ in the queue, the lease and the sequence are given back by plain calls, at once.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 import trio
 
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
-from ..base.events import AnswerEvent, Done
+from ..base.events import AnswerEvent, Done, Text
 from ..base.jobs import Job
 from ..base.names import ModelName, Source, parse_reference
 from ..base.options import Options, merge_options
@@ -72,13 +72,24 @@ class Turn:
         self._splitter = prompt.splitter
         self.tokens: list[int] | None = None
 
-    async def receive_many(self) -> Sequence[TurnEvent]:
+    async def receive_many(
+        self, tap: Callable[[Sequence[TurnEvent]], bool] | None = None
+    ) -> Sequence[TurnEvent]:
         """Events that wait, at least one; none once all were read.
+
+        Args:
+            tap: takes events, in order, in the very call that brought them while this one waits;
+                once it returns false this returns, possibly without events.
 
         Raises:
             TrillamaError: what ended the answer.
         """
-        while events := await self._answer.receive_many():
+
+        def show(event: Text) -> bool:
+            found = self._parse((event,))
+            return not found or (tap is not None and tap(found))
+
+        while events := await self._answer.receive_many(show if tap else None):
             if found := self._parse(events):
                 return found
         return ()

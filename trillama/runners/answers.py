@@ -8,7 +8,7 @@ it lags, with ``receive_many``; one reader at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -30,6 +30,10 @@ from ..base.jobs import Job
 
 MAILBOX = 256
 """Events a reader may lag behind before its job pauses; it resumes at half of them."""
+
+
+Tap = Callable[[Text], bool]
+"""Takes what is said, on the trio thread, while the reader waits; false once it wants no more."""
 
 
 class TokenText(Protocol):
@@ -96,6 +100,7 @@ class Answer:
         self._mail: list[AnswerEvent] = []
         self._error: TrillamaError | None = None
         self._reader = trio.lowlevel.ParkingLot()
+        self._tap: Tap | None = None
         self._unshown: tuple[int, ...] = ()
         self._prompt_tokens = len(job.prompt)
         self._cached_tokens = self._output_tokens = 0
@@ -153,10 +158,14 @@ class Answer:
         self._finish(Done(reason, self._usage(event.at), event.shifted))
 
     def _show(self, text: str) -> None:
-        self._mail.append(Text(text, self._unshown))
+        said = Text(text, self._unshown)
         self._unshown = ()
-        if self._reader:
-            self._reader.unpark()
+        if self._tap is not None and self._reader:
+            if not self._tap(said):
+                self._wake()
+            return
+        self._mail.append(said)
+        self._wake()
         if len(self._mail) >= self._capacity and not self.paused:
             self.paused = True
             self.full_since = trio.current_time()
@@ -170,6 +179,11 @@ class Answer:
         self.ended = True
         self.paused = False
         self._controls.answer_ended(self)
+        self._wake()
+
+    def _wake(self) -> None:
+        """The reader runs soon; until then nothing goes past the mailbox."""
+        self._tap = None
         self._reader.unpark_all()
 
     def _usage(self, now: int) -> Usage:
@@ -186,16 +200,20 @@ class Answer:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    async def receive_many(self) -> Sequence[AnswerEvent]:
+    async def receive_many(self, tap: Tap | None = None) -> Sequence[AnswerEvent]:
         """Everything that has come since the last read, at least one event; waits for it.
 
+        Args:
+            tap: while this waits, given each text in the call of ``deliver`` that brought it; this
+                goes on waiting until it returns false, or something else has come.
+
         Returns:
-            events in order; empty only once ``Done`` has been read.
+            events in order; empty only once ``Done`` has been read, or when ``tap`` has refused.
 
         Raises:
             TrillamaError: what ended the answer, once everything before it has been read.
         """
-        await self._wait_for_mail()
+        await self._wait_for_mail(tap)
         mail, self._mail = self._mail, []
         self._after_read()
         return mail
@@ -211,13 +229,17 @@ class Answer:
         self._after_read()
         return event
 
-    async def _wait_for_mail(self) -> None:
+    async def _wait_for_mail(self, tap: Tap | None = None) -> None:
         if self._mail or self.ended:
             await trio.lowlevel.checkpoint_if_cancelled()
-        while not (self._mail or self.ended):
-            if self._reader:
-                raise trio.BusyResourceError("another task reads this answer")
-            await self._reader.park()
+        elif self._reader:
+            raise trio.BusyResourceError("another task reads this answer")
+        else:
+            self._tap = tap
+            try:
+                await self._reader.park()
+            finally:
+                self._tap = None
         if not self._mail and self._error is not None:
             raise self._error
 
