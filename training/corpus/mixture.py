@@ -24,7 +24,7 @@ def _answered(rng: random.Random) -> list[Piece]:
     if rng.random() < 0.6:
         last = chat.cut_at_call(dialog.turns[-1])
         dialog = Dialog((*dialog.turns[:-1], last), dialog.system, dialog.tools)
-    return chat.pieces(dialog, thinking=rng.random() < 0.3)
+    return chat.pieces(dialog, thinking=rng.random() < 0.45)
 
 
 def _long(rng: random.Random) -> list[Piece]:
@@ -36,15 +36,15 @@ def _long(rng: random.Random) -> list[Piece]:
 
 
 KINDS: tuple[tuple[str, float, Callable[[random.Random], list[Piece]]], ...] = (
-    ("talk", 34.0, _talk(talk.dialog)),
+    ("talk", 30.0, _talk(talk.dialog)),
     ("memory", 4.0, _talk(talk.memory)),
-    ("persona", 8.0, _talk(talk.persona)),
+    ("persona", 11.0, _talk(talk.persona)),
     ("tool call", 24.0, _answered),
-    ("story", 5.0, _talk(stories.told)),
+    ("story", 4.0, _talk(stories.told)),
     ("code request", 2.0, _talk(lambda rng: Dialog((code.request(rng),)))),
     ("fill in", 5.0, code.hole),
-    ("raw story", 3.0, _raw(stories.document)),
-    ("raw facts", 5.0, _raw(facts.statements)),
+    ("raw story", 2.0, _raw(stories.document)),
+    ("raw facts", 4.0, _raw(facts.statements)),
     ("raw code", 1.0, _raw(code.document)),
     ("raw sums", 2.0, numbers.table),
     ("raw copies", 4.0, copying.codes),

@@ -229,7 +229,7 @@ def turn(rng: random.Random, chosen: Case) -> Turn:
     shown = {k: ("on" if v else "off") if isinstance(v, bool) else v for k, v in shown.items()}
     reply = chosen.task.reply.format(result=answer, **shown)
     name = chosen.schema["name"]
-    call = Step("", f"The tool {name} fits, so I call it.", ((name, chosen.arguments),))
+    call = Step("", f'I call the tool "{name}".', ((name, chosen.arguments),))
     done = Step(reply[:1].upper() + reply[1:], "The tool has answered, so I tell the user.")
     return Turn(chosen.user, (call, done), (_wrapped(rng, answer),))
 
