@@ -252,6 +252,95 @@ async def test_a_cancel_wakes_a_reader_in_another_task() -> None:
         answer.cancel()
 
 
+# -- past the mailbox -----------------------------------------------------------------------------
+
+
+class Tap:
+    """Takes texts; refuses from ``most`` of them on."""
+
+    def __init__(self, most: int = 99) -> None:
+        self.most = most
+        self.taken = ""
+
+    def __call__(self, said: Text) -> bool:
+        self.taken += said.text
+        return len(self.taken) < self.most
+
+
+async def test_a_tap_takes_what_comes_while_the_reader_waits() -> None:
+    """What lay in the mailbox and how it ends are read; what came between is not read again."""
+    answer, tap = make(), Tap()
+    say(answer, "ab")
+    assert [event.text for event in await answer.receive_many(tap)] == ["a", "b"]  # type: ignore[union-attr]
+    say(answer, "c")
+    await answer.receive_many(tap)
+    assert tap.taken == ""
+    async with trio.open_nursery() as nursery:
+        found = follow(nursery, answer, tap)
+        await wait_all_tasks_blocked()
+        say(answer, "de")
+        await wait_all_tasks_blocked()
+        assert (tap.taken, found) == ("de", [])
+        end(answer)
+    assert [type(event) for event in found] == [Done]
+
+
+async def test_a_tap_that_refuses_wakes_the_reader() -> None:
+    """It keeps what it was given; all that follows waits in the mailbox."""
+    answer, tap = make(), Tap(most=2)
+    async with trio.open_nursery() as nursery:
+        found = follow(nursery, answer, tap)
+        await wait_all_tasks_blocked()
+        say(answer, "abcd")
+    assert tap.taken == "ab"
+    assert [event.text for event in found] == ["c", "d"]  # type: ignore[attr-defined]
+    async with trio.open_nursery() as nursery:
+        found = follow(nursery, answer, tap)
+        await wait_all_tasks_blocked()
+        say(answer, "e")
+    assert (tap.taken, found) == ("abe", [])
+
+
+async def test_a_tap_is_off_once_its_reader_has_left() -> None:
+    """A cancelled reader's tap is given nothing, not even before the reader runs again."""
+    answer, tap = make(), Tap()
+    async with trio.open_nursery() as nursery:
+        follow(nursery, answer, tap)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+        say(answer, "a")
+    say(answer, "b")
+    assert tap.taken == ""
+    assert len(await answer.receive_many()) == 2
+
+
+async def test_trouble_in_a_tap_stays_with_the_answer() -> None:
+    """It ends the answer with an error; the step loop never sees it."""
+    controls = Controls()
+    answer = make(controls=controls)
+
+    async def wait() -> None:
+        with pytest.raises(EngineError, match="ZeroDivisionError"):
+            await answer.receive_many(lambda said: 1 // 0 > 0)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        say(answer, "a")
+    assert controls.asked == ["cancel", "ended"]
+
+
+def follow(nursery: trio.Nursery, answer: Answer, tap: Tap) -> list[object]:
+    """Reads once in a task of its own."""
+    found: list[object] = []
+
+    async def read_once() -> None:
+        found.extend(await answer.receive_many(tap))
+
+    nursery.start_soon(read_once)
+    return found
+
+
 # -- slow readers ---------------------------------------------------------------------------------
 
 

@@ -158,14 +158,15 @@ class Answer:
         self._finish(Done(reason, self._usage(event.at), event.shifted))
 
     def _show(self, text: str) -> None:
+        """Pass on ``text``; past the mailbox only while the reader still waits in it."""
         said = Text(text, self._unshown)
         self._unshown = ()
         if self._tap is not None and self._reader:
             if not self._tap(said):
-                self._wake()
+                self._reader.unpark_all()
             return
         self._mail.append(said)
-        self._wake()
+        self._reader.unpark_all()
         if len(self._mail) >= self._capacity and not self.paused:
             self.paused = True
             self.full_since = trio.current_time()
@@ -179,11 +180,6 @@ class Answer:
         self.ended = True
         self.paused = False
         self._controls.answer_ended(self)
-        self._wake()
-
-    def _wake(self) -> None:
-        """The reader runs soon; until then nothing goes past the mailbox."""
-        self._tap = None
         self._reader.unpark_all()
 
     def _usage(self, now: int) -> Usage:
