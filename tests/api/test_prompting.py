@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from tests.support.house import model
-from trillama.api.prompting import _cut, conversation, droppable, without_oldest
+from trillama.api.prompting import (
+    _cut,
+    conversation,
+    droppable,
+    least_tokens,
+    without_oldest,
+)
 from trillama.api.specs import DEFAULT_CELLS, runner_spec
 from trillama.base.messages import Message
 from trillama.base.options import Options
 from trillama.base.settings import Settings
 from trillama.base.turns import TurnRequest
+from trillama.engine.fake_vocab import FakeVocabulary
 
 
 def say(text: str) -> list[Message]:
@@ -58,6 +65,15 @@ def test_no_more_is_left_out_than_may_be() -> None:
 def test_a_cut_keeps_the_front_and_the_end(room: int, keep: int, left: list[int]) -> None:
     """The first ``keep`` tokens, at most half of the room, and as many of the last as fit."""
     assert _cut(np.arange(10, dtype=np.int32), room, keep).tolist() == left
+
+
+def test_turns_are_a_lower_bound_of_the_tokens() -> None:
+    """Each end of a turn is a token, whatever stands between them; other text may be none."""
+    vocabulary = FakeVocabulary()
+    text = "".join(vocabulary.text_of(vocabulary.eos).decode() + "hi" for _ in range(5))
+
+    assert least_tokens(text, vocabulary) == 5
+    assert least_tokens("hi", vocabulary) == least_tokens("", vocabulary) == 0
 
 
 def test_a_system_text_of_the_request_replaces_the_models() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -147,3 +148,16 @@ def test_control_tokens_are_silent() -> None:
     answer = TextStream(vocabulary, ("ab",))
     assert [answer.push(token) for token in (ord("a"), vocabulary.bos, ord("b"))] == ["", "", ""]
     assert answer.stopped
+
+
+def test_a_long_stop_string_costs_no_more_than_its_length() -> None:
+    """Sixteen thousand letters take some megabytes to search for, not the square of that."""
+    word = "ab" * 8192
+    tracemalloc.start()
+    text = TextStream(Pieces([b"a", b"b", b"x"]), (word,))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert size < 16 << 20
+    assert "".join(text.push("abx".index(letter)) for letter in "x" + word) == "x"
+    assert text.stopped

@@ -45,14 +45,22 @@ def test_the_bundled_model_is_there_and_answers(server: Process) -> None:
 
 
 def test_streams_at_once_say_what_they_say_alone(server: Process) -> None:
-    """Greedy answers computed together are those computed one by one."""
-    words = ("apple", "river", "stone", "cloud", "table", "music")
-    texts = [f"Say the word {word}." for word in words]
-    alone = [said(server.chat(text, num_predict=24)) for text in texts]
-    with ThreadPoolExecutor(len(texts)) as pool:
-        together = list(pool.map(lambda text: said(server.chat(text, num_predict=24)), texts))
+    """Greedy answers computed together are those computed one by one.
 
-    assert together == alone
+    Codes to repeat, because there the model is sure of every token: llama.cpp multiplies a batch
+    of four rows by other kernels than one of three, which moves quantised logits by up to 0.1.
+    """
+
+    def answer(text: str) -> tuple[str, str]:
+        return said(server.chat(text, think=False, num_predict=16))
+
+    texts = [f"Repeat: {code}" for code in ("QX-7731", "AB-1204", "ZK-9056", "MN-3388", "HJ-6142")]
+    alone = [answer(text) for text in texts]
+    with ThreadPoolExecutor(len(texts)) as pool:
+        together = list(pool.map(answer, texts * 3))
+
+    assert together == alone * 3
+    assert "QX-7731" in alone[0][1]
 
 
 def test_a_question_asked_again_has_the_same_answer(server: Process) -> None:

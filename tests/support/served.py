@@ -21,8 +21,8 @@ class Process:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         command = [sys.executable, "-m", "trillama", "serve", "--host", f"127.0.0.1:{self.port}"]
-        quiet = {"TRILLAMA_MODELS": str(store), "TRILLAMA_NUM_THREAD": "1"}
-        settings |= quiet
+        self.store = store
+        settings |= {"TRILLAMA_MODELS": str(store), "TRILLAMA_NUM_THREAD": "1"}
         self.log = (store.parent / "log").open("wb")
         self.process = subprocess.Popen(
             command, env=os.environ | settings, stdout=self.log, stderr=self.log
@@ -55,11 +55,11 @@ class Process:
         finally:
             connection.close()
 
-    def chat(self, text: str, **options: Any) -> list[Any]:
+    def chat(self, text: str, think: bool = True, **options: Any) -> list[Any]:
         """A streamed chat with the bundled model, greedy."""
         messages = [{"role": "user", "content": text}]
-        options = {"temperature": 0} | options
-        return self.ask("POST", "/api/chat", model="tiny", messages=messages, options=options)
+        fields = {"messages": messages, "options": {"temperature": 0} | options}
+        return self.ask("POST", "/api/chat", model="tiny", think=think, **fields)
 
     def descriptors(self) -> int:
         """Open files and sockets."""

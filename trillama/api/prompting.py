@@ -19,6 +19,7 @@ from ..base.errors import BadRequest, PromptTooLong
 from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import TurnRequest
+from ..engine.base import Vocabulary
 from ..models.installed import InstalledModel
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
@@ -67,6 +68,9 @@ class Prompter:
         """
         messages = conversation(self._model, self._request)
         text = await self.render(messages)
+        least = least_tokens(text, self._runner.vocabulary)
+        if least > limit and not self._request.truncate:
+            raise PromptTooLong(least, limit, at_least=True)
         tokens = await self._tokens(text)
         whole = len(tokens)
         if whole > limit and not self._request.truncate:
@@ -157,6 +161,15 @@ def without_oldest(messages: Sequence[Message], count: int) -> list[Message]:
             kept.append(message)
         count -= 1
     return kept
+
+
+def least_tokens(text: str, vocabulary: Vocabulary) -> int:
+    """So many tokens has ``text`` without doubt: the ends of turns in it.
+
+    llama.cpp's tokeniser needs the square of their number: minutes for a hundred thousand.
+    """
+    ends = (vocabulary.text_of(token) for token in np.flatnonzero(vocabulary.is_eog).tolist())
+    return max((text.count(end.decode("utf-8", "replace")) for end in ends if end), default=0)
 
 
 def _reserve(limit: int, options: Options) -> int:

@@ -42,15 +42,16 @@ class PromptTooLong(BadRequest):
     """The prompt needs more positions than the request may use.
 
     Attributes:
-        prompt_tokens: tokens of the prompt as sent.
+        prompt_tokens: tokens of the prompt as sent, or so many at least where it was not counted.
         limit: positions available to the request (its ``num_ctx`` or the pool, the smaller).
     """
 
     code = "context_length_exceeded"
 
-    def __init__(self, prompt_tokens: int, limit: int) -> None:
+    def __init__(self, prompt_tokens: int, limit: int, *, at_least: bool = False) -> None:
+        count = f"at least {prompt_tokens}" if at_least else prompt_tokens
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens but the context holds {limit}; "
+            f"the prompt has {count} tokens but the context holds {limit}; "
             "shorten it, raise num_ctx, or ask for truncation"
         )
         self.prompt_tokens = prompt_tokens

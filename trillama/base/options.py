@@ -75,7 +75,18 @@ _KINDS = {
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
+_HUGE = 1e300
+"""Beyond any range below, and still a float."""
+
+MAX_STOP = 16_384
+"""Characters of all stop strings together: a search through the answer is built from them."""
+
 _RANGES: dict[str, tuple[float, float]] = {
+    "num_batch": (1, 2**31 - 1),
+    "num_gpu": (-1, 2**31 - 1),
+    "main_gpu": (-1, 2**31 - 1),
+    "num_thread": (0, 1024),
+    "draft_num_predict": (0, 2**31 - 1),
     "num_ctx": (0, 2**31 - 1),
     "num_predict": (-(2**31), 2**31 - 1),
     "num_keep": (-1, 2**31 - 1),
@@ -95,7 +106,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def _convert(name: str, value: Any) -> Any:
     kind = _KIND_OF[name]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and not math.isfinite(value):
+    if number and not abs(value) <= _HUGE:  # NaN too
         raise BadRequest(f'option "{name}" must be a finite number')
     if kind == "integer" and number:
         return int(value)
@@ -104,10 +115,16 @@ def _convert(name: str, value: Any) -> Any:
     if kind == "boolean" and isinstance(value, bool):
         return value
     if kind == "array" and isinstance(value, list | tuple):
-        if all(isinstance(item, str) for item in value):
-            return tuple(item for item in value if item)
-        raise BadRequest(f'option "{name}" must be of an array of strings')
+        return _strings(name, value)
     raise BadRequest(f'option "{name}" must be of type {kind}')
+
+
+def _strings(name: str, value: list[Any] | tuple[Any, ...]) -> tuple[str, ...]:
+    if not all(isinstance(item, str) for item in value):
+        raise BadRequest(f'option "{name}" must be of an array of strings')
+    if sum(map(len, value)) > MAX_STOP:
+        raise BadRequest(f'option "{name}" may have {MAX_STOP} characters in all')
+    return tuple(item for item in value if item)
 
 
 def _check(name: str, value: Any) -> Any:

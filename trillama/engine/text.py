@@ -26,15 +26,15 @@ class _Node:
     """A state of the Aho-Corasick automaton: the longest beginning of a stop string just read.
 
     Attributes:
-        text: that beginning.
+        depth: its length.
         shorter: the state of its longest proper suffix that begins a stop string.
         found: length of the longest stop string that ends here, 0 if none does.
     """
 
-    __slots__ = ("children", "found", "shorter", "text")
+    __slots__ = ("children", "depth", "found", "shorter")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
         self.children: dict[str, _Node] = {}
         self.shorter: _Node | None = None
         self.found = 0
@@ -49,13 +49,15 @@ class _Node:
         return node.children[letter]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def _automaton(stop: tuple[str, ...]) -> _Node:
-    root = _Node("")
+    root = _Node(0)
     for word in stop:
         node = root
         for letter in word:
-            node = node.children.setdefault(letter, _Node(node.text + letter))
+            if letter not in node.children:
+                node.children[letter] = _Node(node.depth + 1)
+            node = node.children[letter]
         node.found = len(word)
     level = list(root.children.values())
     for node in level:
@@ -82,9 +84,10 @@ class TextStream:
     Attributes:
         stopped: a stop string was completed. The text before it has been returned, the rest is
             dropped.
+        held: what is held back because a stop string may begin with it.
     """
 
-    __slots__ = ("_decode", "_pieces", "_root", "_state", "stopped")
+    __slots__ = ("_decode", "_pieces", "_root", "_state", "held", "stopped")
 
     def __init__(self, vocabulary: Pieces, stop: tuple[str, ...] = ()) -> None:
         self.stopped = False
@@ -92,11 +95,7 @@ class TextStream:
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._root = _automaton(tuple(word for word in stop if word))
         self._state = self._root
-
-    @property
-    def held(self) -> str:
-        """What is held back because a stop string may begin with it."""
-        return self._state.text
+        self.held = ""
 
     def push(self, token: int) -> str:
         """Text that is safe to show now that ``token`` is known; "" after the stop."""
@@ -107,7 +106,7 @@ class TextStream:
         text = self._advance(self._decode(b"", True))
         if self.stopped:
             return text
-        held, self._state = self._state.text, self._root
+        held, self.held, self._state = self.held, "", self._root
         return text + held
 
     def _advance(self, text: str) -> str:
@@ -116,13 +115,14 @@ class TextStream:
         state = self._state
         if state is self._root and state.children.keys().isdisjoint(text):
             return text
-        pending = state.text + text
-        before = len(state.text)
-        for at, letter in enumerate(text, before + 1):
+        pending = self.held + text
+        for at, letter in enumerate(text, len(self.held) + 1):
             state = state.after(letter)
             if state.found:
                 self.stopped = True
-                self._state = self._root
+                self._state, self.held = self._root, ""
                 return pending[: at - state.found]
         self._state = state
-        return pending[: len(pending) - len(state.text)]
+        safe = len(pending) - state.depth
+        self.held = pending[safe:]
+        return pending[:safe]
