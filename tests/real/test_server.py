@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
@@ -88,5 +90,68 @@ def test_sigterm_lets_an_answer_finish(tmp_path: Path, tiny_model_path: Path) ->
         assert json.loads(first)["done"] is False
         assert json.loads(last)["done"] is True
         assert running.process.wait(30) == 0
+    finally:
+        running.close()
+
+
+def request(server: Process, method: str, path: str, body: str = "") -> http.client.HTTPResponse:
+    """An answer of which nothing was read; its connection ends with it."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request(method, path, body, {"Connection": "close"})
+    return connection.getresponse()
+
+
+class Load:
+    """Streams of random tokens, so that they end by themselves after thousands only."""
+
+    OPTIONS: ClassVar = {"num_predict": 100_000, "temperature": 1e6, "top_k": 0, "top_p": 1}
+    BODY = json.dumps({"model": "tiny", "prompt": "a", "raw": True, "options": OPTIONS})
+
+    def __init__(self, server: Process, streams: int) -> None:
+        self.replies = [request(server, "POST", "/api/generate", self.BODY) for _ in range(streams)]
+        for reply in self.replies:
+            assert json.loads(reply.readline())["done"] is False
+
+    def ends(self) -> list[Any]:
+        """The last record of every stream."""
+        bodies = [reply.read() for reply in self.replies]
+        return [json.loads(body.splitlines()[-1]) for body in bodies]
+
+
+def test_sigterm_under_load_refuses_and_ends_with_a_record(
+    tmp_path: Path, tiny_model_path: Path
+) -> None:
+    """New requests get 503 at once; streams that outlive the drain time end with an error line."""
+    running = Process(tmp_path / "models", TRILLAMA_DRAIN_TIMEOUT="1s")
+    try:
+        load = Load(running, 6)
+        waiting = http.client.HTTPConnection("127.0.0.1", running.port, timeout=60)
+        waiting.connect()
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        waiting.request("POST", "/api/generate", Load.BODY)
+        refused = waiting.getresponse()
+
+        assert (refused.status, list(json.loads(refused.read()))) == (503, ["error"])
+        waiting.close()
+        assert all("error" in end or end["done"] for end in load.ends())
+        assert running.process.wait(10) == 0
+    finally:
+        running.close()
+
+
+def test_a_second_sigterm_ends_at_once(tmp_path: Path, tiny_model_path: Path) -> None:
+    """Nobody waits for the drain time then; streams still end with a record, and the exit is 0."""
+    running = Process(tmp_path / "models", TRILLAMA_DRAIN_TIMEOUT="1h")
+    try:
+        load = Load(running, 6)
+        for _ in range(2):
+            running.process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+        began = time.monotonic()
+
+        assert all("error" in end or end["done"] for end in load.ends())
+        assert running.process.wait(10) == 0
+        assert time.monotonic() - began < 5
     finally:
         running.close()
