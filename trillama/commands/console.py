@@ -98,6 +98,10 @@ class Wrapper:
                 self._put(char)
         self._out.flush()
 
+    def style(self, code: str) -> None:
+        """Write an escape sequence, which takes no column."""
+        self._out.write(code)
+
     def _put(self, char: str) -> None:
         width = display_width(char)
         if char != "\n" and self._column + width > self._width - WRAP_MARGIN:

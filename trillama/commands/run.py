@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,10 +12,17 @@ from typing import Any, TextIO
 from trillama.base.durations import format_duration, parse_duration
 from trillama.base.errors import BadRequest
 
-from .client import Client
+from .client import Client, ServerRefused
 from .console import Wrapper
 
 GREY, BOLD, PLAIN = "\x1b[38;5;245m", "\x1b[1m", "\x1b[0m"
+QUOTES = '"""'
+HELP = f"""  /clear   forget the conversation
+  /bye     leave (so does Ctrl + d); Ctrl + c ends an answer
+  /?       this list
+
+Begin and end a message of several lines with {QUOTES}.
+"""
 THINK_WORDS = {"": True, "true": True, "false": False}
 THINK_LEVELS = ("high", "medium", "low", "max")
 
@@ -77,17 +85,15 @@ class Shower:
         self._thinking = False
         self._line_open = False
 
-    def _dim(self, text: str, style: str = GREY) -> str:
-        return f"{style}{text}{PLAIN}" if self._terminal else text
-
     def thinking(self, text: str) -> None:
         """Show a piece of thinking."""
         if self._hide or not text:
             return
         if not self._thinking:
-            self._out.write(self._dim("Thinking...", GREY + BOLD) + "\n")
+            self._label("Thinking...", GREY)
+            self._out.write("\n")
             self._thinking = True
-        self._out.write(self._dim(text))
+        self._out.write(text)
         self._line_open = not text.endswith("\n")
 
     def content(self, text: str) -> None:
@@ -95,10 +101,25 @@ class Shower:
         if not text:
             return
         if self._thinking:
-            gap = "\n" if self._line_open else ""
-            self._out.write(f"{gap}{self._dim('...done thinking.', GREY + BOLD)}\n\n")
+            self._out.write("\n" if self._line_open else "")
+            self._label("...done thinking.", PLAIN)
+            self._out.write("\n\n")
             self._thinking = False
         self._out.write(text)
+
+    def close(self) -> None:
+        """Leave the terminal as it was, wherever the answer ended."""
+        if self._thinking:
+            self._style(PLAIN)
+
+    def _label(self, text: str, after: str) -> None:
+        self._style(GREY + BOLD)
+        self._out.write(text)
+        self._style(PLAIN + after)
+
+    def _style(self, code: str) -> None:
+        if self._terminal:
+            self._out.style(code)
 
 
 def statistics(record: dict[str, Any]) -> str:
@@ -145,6 +166,8 @@ def show_answer(
             last = record
     except KeyboardInterrupt:
         records.close()  # type: ignore[attr-defined]  # generators have it, iterators need not
+    finally:
+        shower.close()
     return "".join(parts), last
 
 
@@ -163,24 +186,40 @@ def run_once(client: Client, model: str, prompt: str, options: RunOptions) -> No
 
 def chat(client: Client, model: str, options: RunOptions) -> None:
     """Talk with a model line by line until ``/bye`` or the end of input."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  # gives input() its keys and its history
     request = options.request()
     client.call("POST", "/api/generate", {"model": model, "stream": False, **request})
     messages: list[dict[str, str]] = []
     while (line := _read_line()) is not None:
         if line == "/clear":
             messages.clear()
+            print("Cleared session context")
         elif line in ("/?", "/help"):
-            print("  /clear   forget the conversation\n  /bye     leave\n")
+            print(HELP)
         elif line.startswith("/"):
             print(f"Unknown command '{line}'. Type /? for help")
         elif line:
-            messages.append({"role": "user", "content": line})
-            body = {"model": model, "messages": messages, **request}
-            text, last = show_answer(client.stream("/api/chat", body), _pick_message, options)
-            messages.append({"role": "assistant", "content": text})
-            print("\n")
-            if options.verbose:
-                sys.stderr.write(statistics(last))
+            body = {"model": model, "messages": [*messages, _said("user", line)], **request}
+            if (text := _answer(client, body, options)) is not None:
+                messages += [_said("user", line), _said("assistant", text)]
+
+
+def _said(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def _answer(client: Client, body: dict[str, Any], options: RunOptions) -> str | None:
+    """Ask and show; None, and a line on standard error, when the server will not answer this."""
+    try:
+        text, last = show_answer(client.stream("/api/chat", body), _pick_message, options)
+    except ServerRefused as error:
+        print(f"Error: {error.message}\n", file=sys.stderr)
+        return None
+    print("\n")
+    if options.verbose:
+        sys.stderr.write(statistics(last))
+    return text
 
 
 def _pick_message(record: dict[str, Any]) -> tuple[str, str]:
@@ -189,8 +228,11 @@ def _pick_message(record: dict[str, Any]) -> tuple[str, str]:
 
 
 def _read_line() -> str | None:
+    """What was typed, \"\"\"several lines\"\"\" as one; None at the end."""
     try:
         line = input(">>> ").strip()
+        if line.startswith(QUOTES):
+            return _until_quotes(line.removeprefix(QUOTES))
     except EOFError:
         print()
         return None
@@ -198,3 +240,9 @@ def _read_line() -> str | None:
         print("\n\nUse Ctrl + d or /bye to exit.")
         return ""
     return None if line in ("/bye", "/exit") else line
+
+
+def _until_quotes(text: str) -> str:
+    while not text.rstrip().endswith(QUOTES):
+        text += "\n" + input("... ")
+    return text.rstrip().removesuffix(QUOTES).strip()
