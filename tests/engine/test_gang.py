@@ -32,6 +32,16 @@ def test_a_lone_client_is_never_held() -> None:
     assert gang.linger(1001 * MS, 1) == 0
 
 
+def test_a_lone_client_in_a_hurry_is_never_held() -> None:
+    """Its own answers, one after the other within a moment, make no gang of one."""
+    gang = Gang()
+    for turn in range(5):
+        now = turn * 20 * MS
+        gang.came(now, 1)
+        assert gang.linger(now, 1) == 0
+        gang.left(now + 5 * MS)
+
+
 def test_those_who_left_long_ago_are_not_expected() -> None:
     """A quiet while later a request is a new one."""
     gang, now = after(8), 1000 * MS + MEMORY_NS + 1

@@ -127,10 +127,6 @@ async def test_no_answer_holds_another_answers_canary(server: Process, requests:
     assert right > 0.8 * len(crowd.finished), "the model repeats what it was told"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a socket stays open for two minutes when the client closes between requests",
-)
 async def test_a_crowd_leaves_nothing_behind(server: Process) -> None:
     """No thread, no socket, no file: what the server holds is what it held after one request."""
     await Crowd(server.port, ["AA-000000"], random.Random(0)).run()

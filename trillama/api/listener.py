@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -104,11 +104,23 @@ class Line(TCPServer):
         super().__init__(*args)
         self._patience = patience
         self._rest = b""
+        self._over = False
         if os.name == "posix":  # elsewhere a socket is no file
             self.state = ConnectionState({**self.state, LINE: self})
 
+    async def _read_data(self) -> None:
+        """Read until the client is gone; nobody waits then for its next request.
+
+        Hypercorn would keep the socket for as long as an idle connection may live.
+        """
+        await super()._read_data()
+        self._over = True
+        await self.idle_task.stop()
+
     async def protocol_send(self, event: Event) -> None:
         """Write bytes, or do what else the protocol wants of the connection."""
+        if isinstance(event, Updated) and self._over:
+            return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
         elif not await self._sent(event.data):

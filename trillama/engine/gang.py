@@ -22,6 +22,7 @@ class Gang:
     def __init__(self) -> None:
         self._left = 0
         self._last_left = -MEMORY_NS
+        self._expected = 0
         self._first_came = 0
 
     def left(self, now: int) -> None:
@@ -32,12 +33,14 @@ class Gang:
         self._last_left = now
 
     def came(self, now: int, waiting: int) -> None:
-        """A job arrived; ``waiting`` counts it."""
+        """A job arrived; ``waiting`` counts it. The first one tells how many should follow."""
         if waiting == 1:
             self._first_came = now
+            self._expected = self._left if now - self._last_left <= MEMORY_NS else 0
+            self._left = 0
 
     def linger(self, now: int, waiting: int) -> int:
         """How long an engine without running jobs should wait for more; 0 means begin."""
-        if not 0 < waiting < self._left or self._first_came - self._last_left > MEMORY_NS:
+        if not 0 < waiting < self._expected:
             return 0
         return max(0, self._first_came + PATIENCE_NS - now)
