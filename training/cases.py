@@ -119,7 +119,7 @@ def _calls(name: str, arguments: dict[str, Any]) -> Callable[[str], bool]:
 
 
 def tool_call(rng: random.Random, thinking: bool = False) -> Iterator[Case]:
-    for _ in range(50 if thinking else 150):
+    for _ in range(150 if thinking else 450):
         wanted, offered = _offer(rng)
         judge = _calls(wanted.schema["name"], wanted.arguments)
         text = json.dumps({"name": wanted.schema["name"], "arguments": wanted.arguments})

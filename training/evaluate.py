@@ -93,7 +93,7 @@ class Score:
 
 
 def run(
-    model: Model, only: str, failed: Callable[[str, Case, str], None]
+    model: Model, only: str, seed: str, failed: Callable[[str, Case, str], None]
 ) -> Iterator[tuple[str, Score]]:
     """Every check with its score; the last one counts how many answers ended by themselves."""
     stops = Score()
@@ -101,7 +101,7 @@ def run(
         if only and not name.startswith(only):
             continue
         score = Score()
-        for case in make(random.Random(f"evaluate {name}")):
+        for case in make(random.Random(f"{seed} {name}")):
             text, stopped = model.answer(case)
             good = case.right(text)
             score.add(good)
@@ -127,6 +127,7 @@ def main() -> int:
     parser.add_argument("model", type=Path)
     parser.add_argument("--json", type=Path, help="write the scores here as well")
     parser.add_argument("--only", default="", help="run only checks whose name starts so")
+    parser.add_argument("--seed", default="evaluate", help="another text asks other questions")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--show", type=int, default=0, help="wrong answers shown per check")
     args = parser.parse_args()
@@ -139,7 +140,7 @@ def main() -> int:
             print(f"{name}: {asked[-150:]!r} wanted {case.wanted!r} got {text!r}", file=sys.stderr)
 
     started = time.monotonic()
-    scores = dict(run(Model(args.model, args.threads), args.only, failed))
+    scores = dict(run(Model(args.model, args.threads), args.only, args.seed, failed))
     result = {
         name: {"right": s.right, "of": s.asked, "share": s.share} for name, s in scores.items()
     }

@@ -39,7 +39,7 @@ KINDS: tuple[tuple[str, float, Callable[[random.Random], list[Piece]]], ...] = (
     ("talk", 30.0, _talk(talk.dialog)),
     ("memory", 4.0, _talk(talk.memory)),
     ("persona", 11.0, _talk(talk.persona)),
-    ("tool call", 24.0, _answered),
+    ("tool call", 48.0, _answered),
     ("story", 4.0, _talk(stories.told)),
     ("code request", 2.0, _talk(lambda rng: Dialog((code.request(rng),)))),
     ("fill in", 5.0, code.hole),
