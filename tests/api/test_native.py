@@ -431,7 +431,7 @@ async def test_trouble_after_the_first_line_is_a_last_line(build: Callable[..., 
 async def test_too_many_are_told_when_to_come_back(build: Callable[..., Any]) -> None:
     """A full queue is a 503 with Ollama's text and a Retry-After."""
     house = await build(script=babble, num_parallel=1, max_queue=1)
-    body = {"model": "m", "messages": user("x"), "options": {"num_predict": 3000, "num_ctx": 2000}}
+    body = {"model": "m", "messages": user("x"), "options": {"num_predict": -1, "num_ctx": 2000}}
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, house, "POST", "/api/chat", body)
         stats = house.server.pool.statistics

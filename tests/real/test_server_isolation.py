@@ -133,4 +133,6 @@ async def test_a_crowd_leaves_nothing_behind(server: Process) -> None:
     threads, descriptors = await unloaded(server)
     await Crowd(server.port, ["AA-000000"] * 2 * STREAMS, random.Random(1)).run()
 
-    assert await unloaded(server) == (threads, descriptors)
+    threads_after, descriptors_after = await unloaded(server)
+    assert threads_after == threads
+    assert descriptors_after <= descriptors, "the connection of the first count may still be open"
