@@ -25,12 +25,13 @@ FACTS = [
     "What is the opposite of hot?",
     "What is 12 + 30?",
     "Repeat: QX-7731",
-    "Tell me a story about a fox.",
+    "Count from 1 to 30.",
     "Which day comes after Monday?",
     "Who are you?",
     "What colour is the sky?",
 ]
-ANIMALS = ["fox", "cat", "dog", "cow", "hen", "frog", "bear", "duck"]
+SURE = [f"Count from {start} to {start + 24}." for start in range(1, 9)]
+"""Long answers without a near tie: kernels for other batch sizes round differently."""
 Open = Callable[..., LlamaContext]
 
 
@@ -142,10 +143,9 @@ def test_greedy_text_does_not_depend_on_cache_or_company(open_context: Open, cac
 
 def test_greedy_text_survives_pause_and_resume(open_context: Open) -> None:
     """A pool too small for all pauses some, and nobody's words change."""
-    stories = [f"Tell me a story about a {animal}." for animal in ANIMALS]
-    expected = alone(open_context, stories)
+    expected = alone(open_context, SURE)
     run = Run(open_context(cells=256, sequences=8))
-    for text in stories:
+    for text in SURE:
         run.ask(text, text)
     run.finish()
     assert run.texts() == expected
@@ -206,7 +206,7 @@ def test_sampling_is_reproducible_by_its_seed(open_context: Open) -> None:
         run = Run(open_context())
         for n in range(company):
             run.ask(f"other{n}", FACTS[n], Options(temperature=1.5, num_predict=24))
-        run.ask("me", FACTS[4], seeded)
+        run.ask("me", "Tell me a story about a fox.", seeded)
         run.finish()
         texts.append(run.texts()["me"])
     assert texts[0] == texts[1]
