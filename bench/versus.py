@@ -72,7 +72,11 @@ def run_scenario(plan: Plan, load: Load) -> Scenario:
 def compare(plan: Plan) -> Comparison:
     """Run everything; print each table as it is complete."""
     model = {"model": plan.model.name, "model_bytes": plan.model.stat().st_size}
-    comparison = Comparison(plan.names, sys.argv[1:], machine.describe() | model, [])
+    # Results are kept and shown: a file's name says enough, its folder is nobody's business.
+    command = [
+        Path(word).name if "/" in word and Path(word).exists() else word for word in sys.argv[1:]
+    ]
+    comparison = Comparison(plan.names, command, machine.describe() | model, [])
     for load in plan.loads:
         comparison.scenarios.append(run_scenario(plan, load))
         print(format_table(comparison.scenarios[-1], plan.names), flush=True)
