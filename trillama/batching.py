@@ -228,6 +228,7 @@ class Batcher:
         if not waiting:
             return []
         budget = self._budget.choose(generating, len(waiting))
+        budget = min(budget, sum(seat.remaining for seat in waiting))
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
         rows = self._context.limits.outputs - generating
