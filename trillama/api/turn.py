@@ -229,8 +229,22 @@ class Desk:
         return await self.scheduler.acquire(spec, request.keep_alive)
 
 
+def _refuse_what_is_missing(request: TurnRequest) -> None:
+    asked = {
+        "raw tokens": request.raw_tokens,
+        "suffix": request.suffix,
+        "template": request.template,
+        "tools": request.tools,
+        "format": request.constraint,
+        "logprobs": request.logprobs is not None,
+    }
+    if missing := [name for name, wanted in asked.items() if wanted]:
+        raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")
+
+
 def _check(model: InstalledModel, request: TurnRequest) -> Options:
     """What the request asks of the model, or why it cannot be had."""
+    _refuse_what_is_missing(request)
     if COMPLETION not in model.capabilities:
         raise BadRequest(f'"{request.model}" does not support {request.verb}')
     if request.think and THINKING not in model.capabilities:

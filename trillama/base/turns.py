@@ -6,13 +6,31 @@ records; nothing between the two knows which dialect it was.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
 
+from .constraints import Constraint
 from .events import StopReason, Usage
-from .messages import Message
+from .messages import Message, ToolCall
+
+
+class ToolMode(enum.StrEnum):
+    """Whether tools are called."""
+
+    AUTO = "auto"
+    NONE = "none"
+    REQUIRED = "required"
+    NAMED = "named"
+
+
+class ToolChoice(msgspec.Struct, frozen=True):
+    """Whether, and with ``NAMED`` which, tool has to be called."""
+
+    mode: ToolMode = ToolMode.AUTO
+    name: str = ""
 
 
 class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +41,13 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
         verb: what the client asked the model to do, for texts of errors.
         messages: the conversation; empty together with no ``raw`` means load or unload only.
         raw: text given to the model as it is, instead of ``messages``.
+        raw_tokens: tokens given to the model as they are, instead of ``messages`` and ``raw``.
+        suffix: text that follows what is to be filled in; the last message is what precedes it.
+        template: a template in place of the model's own, "" for none.
+        tools: definitions as JSON objects, in the form ``{"type": "function", "function": …}``.
+        parallel_tool_calls: the model may call several tools in one answer.
+        constraint: what the answer must look like, None leaves it free.
+        logprobs: None for none, else so many alternatives beside each token that was chosen.
         prefix: tokens put before the prompt; None also means the model's stored messages apply.
         options: sampling options by name, as sent.
         think: None leaves it to the model.
@@ -36,6 +61,14 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     verb: str = "chat"
     messages: tuple[Message, ...] = ()
     raw: str = ""
+    raw_tokens: tuple[int, ...] = ()
+    suffix: str = ""
+    template: str = ""
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    constraint: Constraint | None = None
+    logprobs: int | None = None
     prefix: tuple[int, ...] | None = None
     options: dict[str, Any] = {}
     think: bool | str | None = None
@@ -47,7 +80,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def only_loads(self) -> bool:
         """Nothing is to be answered."""
-        return not self.messages and not self.raw
+        return not self.messages and not self.raw and not self.raw_tokens
 
     @property
     def only_unloads(self) -> bool:
@@ -56,11 +89,38 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token and its log-probability, before temperature and filters.
+
+    Attributes:
+        text: the token's bytes, not always whole characters.
+    """
+
+    token: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """The token that was chosen, and the most probable ones at its place, best first."""
+
+    chosen: Candidate
+    top: tuple[Candidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
-    """More of the answer: reasoning, content or both."""
+    """More of the answer: reasoning, content, whole tool calls, in any mixture.
+
+    Attributes:
+        logprobs: of the tokens whose text this is, if they were asked for.
+    """
 
     content: str = ""
     thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +132,8 @@ class Finished:
         load_ns: until the model was ready.
         dropped: prompt tokens left out because truncation was asked for.
         tokens: prompt and answer, if they were asked for.
+        stop: the stop string that ended the answer, "" if none did.
+        malformed: a tool call was begun that is none; its text came as content.
     """
 
     reason: StopReason
@@ -80,6 +142,8 @@ class Finished:
     load_ns: int = 0
     dropped: int = 0
     tokens: tuple[int, ...] = ()
+    stop: str = ""
+    malformed: bool = False
 
 
 TurnEvent: TypeAlias = Piece | Finished
