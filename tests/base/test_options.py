@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trillama.base.errors import BadRequest
-from trillama.base.options import MAX_STOP, Options, merge_options
+from trillama.base.options import BAN, MAX_BIASES, MAX_STOP, Options, merge_options
 
 
 def test_later_layers_win_and_null_keeps_the_lower_one() -> None:
@@ -37,6 +37,14 @@ def test_later_layers_win_and_null_keeps_the_lower_one() -> None:
         ("stop", ["x", 1], "array of strings"),
         ("stop", ["x" * (MAX_STOP + 1)], f"{MAX_STOP} characters"),
         ("stop", ["ab"] * MAX_STOP, f"{MAX_STOP} characters"),
+        ("logit_bias", [], "of type map"),
+        ("logit_bias", {"a": 1}, "tokens as its keys"),
+        ("logit_bias", {"-1": 1}, "tokens as its keys"),
+        ("logit_bias", {"1": "x"}, "numbers as its values"),
+        ("logit_bias", {"1": True}, "numbers as its values"),
+        ("logit_bias", {"1": 101}, "between -100 and 100"),
+        ("logit_bias", {"1": math.nan}, "between -100 and 100"),
+        ("logit_bias", dict.fromkeys(map(str, range(MAX_BIASES + 1)), 1), f"{MAX_BIASES} tokens"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -48,3 +56,10 @@ def test_what_no_engine_could_use_is_refused_by_name(name: str, value: Any, told
     assert f'option "{name}"' in refused.value.message
     assert told in refused.value.message
     assert len(refused.value.message) < 200
+
+
+def test_tokens_are_favoured_and_banned_by_their_number() -> None:
+    """Keys as JSON writes them; false bans."""
+    options, ignored = merge_options(Options(), {"logit_bias": {"5": -100, "7": False, 9: 1.5}})
+
+    assert (options.logit_bias, ignored) == (((5, -100.0), (7, BAN), (9, 1.5)), [])

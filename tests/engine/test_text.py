@@ -161,3 +161,9 @@ def test_a_long_stop_string_costs_no_more_than_its_length() -> None:
     assert size < 16 << 20
     assert "".join(text.push("abx".index(letter)) for letter in "x" + word) == "x"
     assert text.stopped
+
+
+def test_the_stop_string_that_ended_the_text_is_told() -> None:
+    """Of several completed at once the longest; "" where none was."""
+    assert stream([b"one ST", b"OP two"], ("OP", "STOP"))[1].stop == "STOP"
+    assert stream([b"one"], ("STOP",))[1].stop == ""

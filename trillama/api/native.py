@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 from quart import Blueprint, Response
 
-from ..base.turns import Finished, Piece, TurnRequest
+from ..base.turns import TurnRequest
 from ..wire.native import (
     ChatRequest,
     GenerateRequest,
@@ -18,6 +18,7 @@ from ..wire.native import (
     read_generate,
 )
 from ..wire.records import ChatRecords, GenerateRecords, Records
+from .answering import read_whole
 from .connection import read_body, visit
 from .errors import JSON
 from .streaming import stream
@@ -42,19 +43,7 @@ async def _read(decode: Callable[[bytes], _T]) -> _T:
 
 async def _whole(turn: Turn, records: Records) -> Response:
     """Everything in one object."""
-    content: list[str] = []
-    thinking: list[str] = []
-    end: Finished | None = None
-    while events := await turn.receive_many():
-        for event in events:
-            if isinstance(event, Piece):
-                content.append(event.content)
-                thinking.append(event.thinking)
-            else:
-                end = event
-    turn.close()
-    assert end is not None
-    said = Piece("".join(content), "".join(thinking))
+    said, end = await read_whole(turn)
     return Response(records.whole(said, end), content_type=JSON)
 
 

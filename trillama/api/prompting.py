@@ -120,7 +120,7 @@ class Prompter:
 
     def _splitter(self, text: str) -> ThinkingSplitter | None:
         tags = self._template.tags
-        if tags is None:
+        if tags is None or self._request.verbatim:
             return None
         inside = self._template.starts_inside_thinking(text)
         return ThinkingSplitter(tags.open, tags.close, inside=inside)

@@ -119,6 +119,7 @@ class Turn:
             load_ns=self._lease.load_ns,
             dropped=self._prompt.dropped,
             tokens=tuple(self.tokens or ()),
+            stop=done.stop,
         )
         return [Piece(content, thinking), end] if thinking or content else [end]
 
@@ -237,6 +238,7 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
         "tools": request.tools,
         "format": request.constraint,
         "logprobs": request.logprobs is not None,
+        "images": any(message.images for message in request.messages),
     }
     if missing := [name for name, wanted in asked.items() if wanted]:
         raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")

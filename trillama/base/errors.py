@@ -32,10 +32,29 @@ class BadRequest(TrillamaError):
     code = "bad_request"
 
 
+class BadField(BadRequest):
+    """One field of the request is at fault.
+
+    Attributes:
+        field: its name, with dots and indexes where it lies deeper; dialects that can, tell it.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 class Unsupported(BadRequest):
     """A known feature that this model or this version cannot do; never ignored in silence."""
 
     code = "unsupported"
+
+
+class UnsupportedField(BadField, Unsupported):
+    """A field that is known and cannot be honoured; the message names it."""
+
+    def __init__(self, field: str, why: str = "not supported by this version of trillama") -> None:
+        super().__init__(field, f"{why}: {field}")
 
 
 class PromptTooLong(BadRequest):

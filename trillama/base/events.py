@@ -102,11 +102,17 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer is complete."""
+    """The answer is complete.
+
+    Attributes:
+        shifted: tokens the context shift dropped from the middle of the sequence.
+        stop: the stop string that ended it, "" if none did.
+    """
 
     reason: StopReason
     usage: Usage
     shifted: int = 0
+    stop: str = ""
 
 
 AnswerEvent: TypeAlias = Text | Done

@@ -72,11 +72,18 @@ _KINDS = {
     ),
     "boolean": "use_mmap",
     "array": "stop",
+    "map": "logit_bias",
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
 _HUGE = 1e300
 """Beyond any range below, and still a float."""
+
+MAX_BIAS = 100
+BAN = -1e9
+
+MAX_BIASES = 4096
+"""Tokens that may be favoured or banned by one request."""
 
 MAX_STOP = 16_384
 """Characters of all stop strings together: a search through the answer is built from them."""
@@ -116,7 +123,32 @@ def _convert(name: str, value: Any) -> Any:
         return value
     if kind == "array" and isinstance(value, list | tuple):
         return _strings(name, value)
+    if kind == "map" and isinstance(value, dict):
+        return _biases(name, value)
     raise BadRequest(f'option "{name}" must be of type {kind}')
+
+
+def _biases(name: str, value: dict[Any, Any]) -> tuple[tuple[int, float], ...]:
+    """Token to bias, as JSON has it: the token is a string of digits; ``false`` bans it."""
+    if len(value) > MAX_BIASES:
+        raise BadRequest(f'option "{name}" may name {MAX_BIASES} tokens')
+    return tuple((_token(name, token), _bias(name, bias)) for token, bias in value.items())
+
+
+def _token(name: str, token: Any) -> int:
+    if isinstance(token, int) or (isinstance(token, str) and token.isascii() and token.isdigit()):
+        return int(token[:10] if isinstance(token, str) else token)
+    raise BadRequest(f'option "{name}" must have tokens as its keys, not {token!r:.40}')
+
+
+def _bias(name: str, bias: Any) -> float:
+    if bias is False:
+        return BAN
+    if isinstance(bias, bool) or not isinstance(bias, int | float):
+        raise BadRequest(f'option "{name}" must have numbers as its values')
+    if not -MAX_BIAS <= bias <= MAX_BIAS:
+        raise BadRequest(f'option "{name}" must have values between -{MAX_BIAS} and {MAX_BIAS}')
+    return float(bias)
 
 
 def _strings(name: str, value: list[Any] | tuple[Any, ...]) -> tuple[str, ...]:

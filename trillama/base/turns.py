@@ -55,6 +55,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
         truncate: True cuts an over-long prompt; otherwise it is an error.
         shift: whether the window may slide while generating; None means yes.
         wants_tokens: ``Finished`` shall carry the tokens of prompt and answer.
+        verbatim: the answer is shown as said; nobody looks for reasoning or tool calls in it.
     """
 
     model: str
@@ -76,6 +77,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     truncate: bool | None = None
     shift: bool | None = None
     wants_tokens: bool = False
+    verbatim: bool = False
 
     @property
     def only_loads(self) -> bool:
@@ -147,3 +149,11 @@ class Finished:
 
 
 TurnEvent: TypeAlias = Piece | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """An event of one of several answers to the same request."""
+
+    index: int
+    event: TurnEvent

@@ -84,13 +84,15 @@ class TextStream:
     Attributes:
         stopped: a stop string was completed. The text before it has been returned, the rest is
             dropped.
+        stop: that stop string, "" before.
         held: what is held back because a stop string may begin with it.
     """
 
-    __slots__ = ("_decode", "_pieces", "_root", "_state", "held", "stopped")
+    __slots__ = ("_decode", "_pieces", "_root", "_state", "held", "stop", "stopped")
 
     def __init__(self, vocabulary: Pieces, stop: tuple[str, ...] = ()) -> None:
         self.stopped = False
+        self.stop = ""
         self._pieces = vocabulary.pieces
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._root = _automaton(tuple(word for word in stop if word))
@@ -120,6 +122,7 @@ class TextStream:
             state = state.after(letter)
             if state.found:
                 self.stopped = True
+                self.stop = pending[at - state.found : at]
                 self._state, self.held = self._root, ""
                 return pending[: at - state.found]
         self._state = state

@@ -44,6 +44,11 @@ class TokenText(Protocol):
         """A stop string was completed; nothing more is to be shown."""
         ...
 
+    @property
+    def stop(self) -> str:
+        """That stop string, "" before."""
+        ...
+
     def push(self, token: int) -> str:
         """Text that has become safe to show."""
         ...
@@ -142,7 +147,7 @@ class Answer:
             self._show(text)
         if self._text.stopped:
             self._controls.cancel_job(self)
-            self._finish(Done(StopReason.STOP, self._usage(event.at)))
+            self._finish(Done(StopReason.STOP, self._usage(event.at), stop=self._text.stop))
 
     def _left_engine(self, event: Ended) -> None:
         if event.error is not None:
@@ -155,7 +160,7 @@ class Answer:
         if rest := self._text.finish():
             self._show(rest)
         reason = StopReason.STOP if self._text.stopped else event.reason
-        self._finish(Done(reason, self._usage(event.at), event.shifted))
+        self._finish(Done(reason, self._usage(event.at), event.shifted, self._text.stop))
 
     def _show(self, text: str) -> None:
         """Pass on ``text``; past the mailbox only while the reader still waits in it."""

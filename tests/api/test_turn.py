@@ -1,0 +1,64 @@
+"""The one path of every answer, asked in neutral words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.house import House, model
+from trillama.api.answering import read_whole
+from trillama.base.errors import Unsupported
+from trillama.base.messages import Message
+from trillama.base.turns import Finished, Piece, TurnRequest
+from trillama.engine.fake import babble, fixed
+
+THINKER = model(
+    "m",
+    capabilities=("completion", "thinking"),
+    chat_template=(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n{% if enable_thinking is false %}<think></think>{% endif %}"
+    ),
+)
+
+
+async def answer(house: House, **fields: Any) -> tuple[Piece, Finished]:
+    asked = {"model": "m", "messages": (Message("user", "x"),)} | fields
+    with await house.server.desk.begin(TurnRequest(**asked), "job") as turn:
+        return await read_whole(turn)
+
+
+async def test_a_verbatim_answer_is_shown_as_it_was_said(build: Callable[..., Any]) -> None:
+    """Nobody takes the reasoning out of it."""
+    house = await build(THINKER, script=fixed("<think>hm</think>42"))
+    parted, _ = await answer(house)
+    verbatim, _ = await answer(house, verbatim=True)
+
+    assert (parted.thinking, parted.content) == ("hm", "42")
+    assert (verbatim.thinking, verbatim.content) == ("", "<think>hm</think>42")
+
+
+async def test_the_end_tells_the_stop_string(build: Callable[..., Any]) -> None:
+    """Which of them it was; "" where the model itself ended."""
+    house = await build(script=fixed("one two three"))
+    _, free = await answer(house)
+    _, stopped = await answer(house, options={"stop": ["zero", "two"]})
+
+    assert (free.stop, stopped.stop) == ("", "two")
+
+
+async def test_biases_reach_the_sampler(build: Callable[..., Any]) -> None:
+    """A token that is favoured enough is all there is; one the model has not is refused."""
+    house = await build(script=babble)
+    said, _ = await answer(house, options={"logit_bias": {"90": 100}, "num_predict": 3})
+
+    assert said.content == "ZZZ"
+
+
+async def test_pictures_are_refused_by_name(build: Callable[..., Any]) -> None:
+    """Until a model here can see."""
+    house = await build()
+    with pytest.raises(Unsupported, match="images"):
+        await answer(house, messages=(Message("user", "x", images=(b"png",)),))
