@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
@@ -25,12 +24,12 @@ from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
 from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
 from .engine.budget import StepBudget
-from .engine.choose import choose
+from .engine.choose import Chooser
 from .engine.gang import Gang
 from .engine.operations import Operation, carry_out
-from .engine.sampling import RowSampler, Tier, tier
+from .engine.recovery import cut_back
 from .kv import KVPool
-from .seats import BatchStatistics, Counts, Plan, Policy, Seat, coming_prefix, divide, validate
+from .seats import BatchStatistics, Counts, Plan, Policy, Seat, divide, prefix_is_coming, take_seat
 
 __all__ = ["Batcher", "Policy"]
 
@@ -53,7 +52,7 @@ class Batcher:
         self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
         self._batch = context.new_batch()
         self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sampling")
+        self._chooser = Chooser()
         self._seats: dict[str, Seat] = {}
         self._waiting: deque[Seat] = deque()
         self._live: list[Seat] = []
@@ -68,13 +67,8 @@ class Batcher:
     def submit(self, job: Job) -> None:
         """Queue a job; a job that can never run is ended in the next step."""
         self._awake = True
-        limit = min(job.limit, self._context.limits.cells)
-        n_vocab = self._context.vocabulary.size
         try:
-            validate(job, limit, n_vocab)
-            seat = Seat(job, job.prompt, limit, RowSampler(job.options, job.prompt, n_vocab))
-            if tier(job.options) is Tier.CHAIN:
-                seat.chain = self._context.new_chain(job.options, job.prompt)
+            seat = take_seat(job, self._context)
         except TrillamaError as error:
             self._events.append(Ended(job.id, StopReason.ERROR, self._clock(), error))
             return
@@ -111,7 +105,7 @@ class Batcher:
         for seat in list(self._seats.values()):
             self._leave(seat)
         self.drop_cache()
-        self._pool.shutdown()
+        self._chooser.close()
 
     @property
     def has_work(self) -> bool:
@@ -167,7 +161,7 @@ class Batcher:
         for seat in list(self._waiting):
             if len(self._live) >= self._max_live:
                 return
-            if seat.paused or self._prefix_is_coming(seat):
+            if seat.paused or prefix_is_coming(seat, self._live, self._kv):
                 continue
             while not self._seat(seat):
                 if not self._park_paused():
@@ -195,17 +189,6 @@ class Batcher:
                 self._preempt(seat)
                 return True
         return False
-
-    def _prefix_is_coming(self, seat: Seat) -> bool:
-        """Whether a job in prefill is about to compute what this one would compute again."""
-        if seat.awaits is None and self._kv.reuse:
-            cached = self._kv.match(seat.job.cache_key, seat.known)
-            seat.awaits = coming_prefix(seat, self._live, cached)
-        if seat.awaits is not None:
-            other, length = seat.awaits
-            if other.sequence is None or other.paused or other.place.length >= length:
-                seat.awaits = None
-        return seat.awaits is not None
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -303,18 +286,13 @@ class Batcher:
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> None:
         """Bring the library's memory back to what the book says after a failed decode."""
-        seats = plan.seats
-        broken = [
-            seat
-            for seat in seats
-            if status is DecodeStatus.INVALID
-            and self._context.seq_pos_max(seat.place.id) != seat.place.length - 1
-        ]
-        for seat in seats:
-            self._context.seq_remove(seat.place.id, seat.place.length)
+        held = {seat.place.id: seat.place.length for seat in plan.seats}
+        broken = cut_back(self._context, held)
         if status is DecodeStatus.INVALID:
-            for seat in broken or seats:
-                self._end(seat, StopReason.ERROR, EngineError("the engine refused this sequence"))
+            for seat in plan.seats:
+                if seat.place.id in broken or not broken:
+                    error = EngineError("the engine refused this sequence")
+                    self._end(seat, StopReason.ERROR, error)
         elif status is not DecodeStatus.INTERRUPTED:
             self._failures += 1
             if self._failures > 1:
@@ -324,10 +302,9 @@ class Batcher:
 
     def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat]) -> None:
         """Choose a token for each row of ``logits``, rows in the order of ``seats``."""
-        samplers, chains = [seat.sampler for seat in seats], [seat.chain for seat in seats]
-        chosen = choose(logits, samplers, chains, self._pool)
+        chosen = self._chooser.choose(logits, seats)
         now = self._clock()
-        for seat, token in zip(seats, chosen.tolist(), strict=True):
+        for seat, token in zip(seats, chosen, strict=True):
             self._accept(seat, token, now)
 
     def _accept(self, seat: Seat, token: int, now: int) -> None:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from .base.errors import BadRequest, PromptTooLong
 from .base.jobs import Job
-from .engine.base import Batch, Chain
+from .engine.base import Batch, Chain, Context
 from .engine.prefix_tree import common_length
-from .engine.sampling import RowSampler
-from .kv import MIN_REUSE, KVStatistics, Sequence
+from .engine.sampling import RowSampler, Tier, tier
+from .kv import MIN_REUSE, KVPool, KVStatistics, Sequence
 
 AGEING = 64
 """Prompt tokens of advantage a prefilling job gains per step over shorter newcomers."""
@@ -153,6 +153,17 @@ class BatchStatistics(Counts):
     kv: KVStatistics
 
 
+def prefix_is_coming(seat: Seat, live: list[Seat], kv: KVPool) -> bool:
+    """Whether a job in prefill is about to compute what this one would compute again."""
+    if seat.awaits is None and kv.reuse:
+        seat.awaits = coming_prefix(seat, live, kv.match(seat.job.cache_key, seat.known))
+    if seat.awaits is not None:
+        other, length = seat.awaits
+        if other.sequence is None or other.paused or other.place.length >= length:
+            seat.awaits = None
+    return seat.awaits is not None
+
+
 def coming_prefix(seat: Seat, live: list[Seat], cached: int) -> tuple[Seat, int] | None:
     """A prefilling seat about to compute a longer part of our prompt than is cached now.
 
@@ -181,6 +192,21 @@ def divide(seats: list[Seat], budget: int, step: int) -> list[tuple[Seat, int]]:
             chunks.append((seat, count))
             budget -= count
     return chunks
+
+
+def take_seat(job: Job, context: Context) -> Seat:
+    """A seat for a new job, with all that its sampling needs.
+
+    Raises:
+        TrillamaError: the job can never run in this context.
+    """
+    limit = min(job.limit, context.limits.cells)
+    n_vocab = context.vocabulary.size
+    validate(job, limit, n_vocab)
+    seat = Seat(job, job.prompt, limit, RowSampler(job.options, job.prompt, n_vocab))
+    if tier(job.options) is Tier.CHAIN:
+        seat.chain = context.new_chain(job.options, job.prompt)
+    return seat
 
 
 def validate(job: Job, limit: int, n_vocab: int) -> None:

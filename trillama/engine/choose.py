@@ -1,13 +1,15 @@
 """From logits to tokens for all rows of a step, whatever sampler each row has.
 
-Called by ``batching`` once a step. Rows with numpy samplers are chosen together; rows with a
-library chain run beside each other on a small thread pool, since a chain releases the GIL.
+Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together;
+rows with a library chain run beside each other on a small thread pool, since a chain releases the
+GIL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,17 @@ from .base import Chain
 from .sampling import RowSampler, sample_rows
 
 
+class Row(Protocol):
+    """What decides a row's token.
+
+    Attributes:
+        chain: used instead of ``sampler`` where there is one.
+    """
+
+    sampler: RowSampler
+    chain: Chain | None
+
+
 def _pick(chain: Chain, row: npt.NDArray[np.float32]) -> int:
     try:
         return chain.pick(row)
@@ -25,21 +38,27 @@ def _pick(chain: Chain, row: npt.NDArray[np.float32]) -> int:
         return -1
 
 
-def choose(
-    logits: npt.NDArray[np.float32],
-    samplers: Sequence[RowSampler],
-    chains: Sequence[Chain | None],
-    pool: Executor,
-) -> npt.NDArray[np.int32]:
-    """One token for each row; -1 where the row gave no usable probabilities.
+class Chooser:
+    """Chooses tokens, and owns the threads this may take; they start when first needed."""
 
-    Args:
-        logits: shape (rows, n_vocab); overwritten where penalties apply.
-        samplers: one for each row; used where ``chains`` has None.
-    """
-    chained = [row for row, chain in enumerate(chains) if chain is not None]
-    picks = pool.map(_pick, [c for c in chains if c is not None], [logits[r] for r in chained])
-    plain = [None if chain else sampler for sampler, chain in zip(samplers, chains, strict=True)]
-    chosen = sample_rows(logits, plain)
-    chosen[chained] = list(picks)
-    return chosen
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sampling")
+
+    def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> list[int]:
+        """One token for each row; -1 where the row gave no usable probabilities.
+
+        Args:
+            logits: shape (rows, n_vocab); overwritten where penalties apply.
+        """
+        chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
+        picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in chained]
+        chosen: list[int] = sample_rows(
+            logits, [None if row.chain else row.sampler for row in rows]
+        ).tolist()
+        for (at, _), pick in zip(chained, picks, strict=True):
+            chosen[at] = pick.result()
+        return chosen
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown()
