@@ -447,3 +447,14 @@ async def test_too_many_are_told_when_to_come_back(build: Callable[..., Any]) ->
     )
     assert int(refused.headers["retry-after"]) >= 1
     await house.until(house.at_rest)
+
+
+async def test_a_pinned_name_means_one_manifest(build: Callable[..., Any]) -> None:
+    """``name@sha256:…`` answers while the manifest is that one, and is a 404 afterwards."""
+    house = await build()
+    pinned = await generate(house, "Repeat: x", model="m@sha256:" + "ab" * 32)
+    other = await generate(house, "Repeat: x", model="m@sha256:" + "cd" * 32)
+
+    assert pinned.status == 200
+    assert other.status == 404
+    assert other.json()["error"] == f"model 'm@sha256:{'cd' * 32}' not found"

@@ -146,3 +146,49 @@ def test_bad_references(text: str, message: str) -> None:
     with pytest.raises(BadRequest) as caught:
         parse_reference(text)
     assert caught.value.message == message
+
+
+PIN = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "short", "source", "tagged"),
+    [
+        (f"x@{PIN}", "x:latest", Source.ANY, False),
+        (f"x:y@{PIN}", "x:y", Source.ANY, True),
+        (f" h:5000/a/x@{PIN.replace(':', '-').upper().replace('SHA', 'sha')} ", "h:5000/a/x:latest",
+         Source.ANY, False),
+        (f"x:local@{PIN}", "x:latest", Source.LOCAL, False),
+    ],
+)  # fmt: skip
+def test_a_name_can_be_pinned(text: str, short: str, source: Source, tagged: bool) -> None:
+    """``@sha256:…`` behind a name says which manifest is meant; the rest reads as without it."""
+    reference = parse_reference(text)
+    assert (reference.name.short, reference.source, reference.tagged) == (short, source, tagged)
+    assert reference.digest == PIN
+    assert reference.short == f"{short}@{PIN}"
+
+
+@pytest.mark.parametrize("text", [f"@{PIN}", "x@", "x@sha256:abc", f"x@{PIN}:y", f"x@{PIN}@{PIN}"])
+def test_bad_pins(text: str) -> None:
+    """A pin that is no digest, or stands elsewhere, makes the name invalid."""
+    with pytest.raises(BadRequest, match=r"^invalid model name$"):
+        parse_reference(text)
+
+
+@given(
+    text_near_the_grammar
+    | st.text(max_size=60)
+    | st.from_regex(r"[a-z/.:]{0,9}@sha256:[0-9a-f]{64}")
+)
+@example("../x@" + PIN)
+@example("x@sha256:" + "../" * 21 + "a")
+def test_no_reference_escapes_the_store(text: str) -> None:
+    """Whatever a client writes where a model is asked for, no path leaves the store."""
+    try:
+        reference = parse_reference(text)
+    except BadRequest:
+        return
+    assert contained(reference.name.parts)
+    if reference.digest:
+        assert contained((reference.digest.file_name,))

@@ -137,7 +137,7 @@ def test_bad_manifests_hide_nobody(store: ModelStore) -> None:
     with pytest.raises(CorruptModel, match="manifest"):
         store.find("bad")
     store.blobs.publish_bytes(b"a layer that goes away")
-    assert [model.name.short for model in store.installed()] == ["good:latest", "lost:latest"]
+    assert {model.name.short for model in store.installed()} == {"good:latest", "lost:latest"}
 
 
 def test_missing_weights_are_not_found(store: ModelStore, weights: Path) -> None:
@@ -227,3 +227,18 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     weights.write_bytes(small_model())
     with pytest.raises(StoreError):
         store.import_gguf(weights, "x")
+
+
+def test_a_pin_means_one_manifest(store: ModelStore) -> None:
+    """A pinned name means one manifest, in whichever tag if none is said, or nothing."""
+    put(store, "a:one", (media.SYSTEM, b"one"))
+    put(store, "a:two", (media.SYSTEM, b"two"))
+    one = store.find("a:one")
+    pin = f"sha256:{one.digest}"
+    assert store.find(f"a:one@{pin}") == store.find(f"A@{pin}") == one
+    for text in (f"a:two@{pin}", f"b@{pin}", "a@sha256:" + "0" * 64):
+        with pytest.raises(NotFound, match="@sha256:"):
+            store.find(text)
+    put(store, "a:one", (media.SYSTEM, b"changed"))
+    with pytest.raises(NotFound, match="@sha256:"):
+        store.find(f"a:one@{pin}")

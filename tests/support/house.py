@@ -13,7 +13,7 @@ import trio
 
 from trillama.app import Server, listen, run_server
 from trillama.base.errors import NotFound
-from trillama.base.names import ModelName, parse_name
+from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
 from trillama.base.settings import Address, Settings
 from trillama.engine.fake import FakeBackend, FakeWeights, Hooks, Script, echo_canary
 from trillama.models.capabilities import Details
@@ -48,11 +48,15 @@ class Shelf:
     def __init__(self, *models: InstalledModel) -> None:
         self.models = {one.name.folded: one for one in models}
 
-    def find(self, name: ModelName | str) -> InstalledModel:
-        wanted = parse_name(name) if isinstance(name, str) else name
-        if wanted.folded not in self.models:
+    def find(self, wanted: ModelName | ModelReference | str) -> InstalledModel:
+        if isinstance(wanted, str):
+            wanted = parse_reference(wanted)
+        name = wanted.name if isinstance(wanted, ModelReference) else wanted
+        found = self.models.get(name.folded)
+        pin = wanted.digest if isinstance(wanted, ModelReference) else None
+        if found is None or pin not in (None, f"sha256:{found.digest}"):
             raise NotFound(f"model '{wanted.short}' not found")
-        return self.models[wanted.folded]
+        return found
 
     def installed(self) -> list[InstalledModel]:
         return list(self.models.values())

@@ -21,7 +21,7 @@ import trio
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text
 from ..base.jobs import Job
-from ..base.names import ModelName, Source, parse_reference
+from ..base.names import ModelName, ModelReference, Source, parse_reference
 from ..base.options import Options, merge_options
 from ..base.settings import Settings
 from ..base.turns import Finished, Piece, TurnEvent, TurnRequest
@@ -48,7 +48,7 @@ class CloudDisabled(TrillamaError):
 class Models(Protocol):
     """The installed models; every call reads files and belongs to a worker thread."""
 
-    def find(self, name: ModelName) -> InstalledModel:
+    def find(self, wanted: ModelName | ModelReference) -> InstalledModel:
         """The model of that name, without regard to case; raises NotFound."""
         ...
 
@@ -163,7 +163,7 @@ class Desk:
             raise CloudDisabled
         await self.ready.wait()
         try:
-            model = await trio.to_thread.run_sync(self.models.find, reference.name)
+            model = await trio.to_thread.run_sync(self.models.find, reference)
         except NotFound:
             raise NotFound(f"model '{name}' not found") from None
         if model.weights is None:

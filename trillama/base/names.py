@@ -25,6 +25,34 @@ _PART_RULES = (_HOST, _NAMESPACE, _WORD, _WORD)
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
+class Digest(str):
+    """``sha256:`` and 64 lower-case hex digits; no other text can be a Digest.
+
+    Accepts ``-`` for ``:`` and upper-case hex, as Ollama does, and normalises both.
+
+    Raises:
+        BadRequest: "invalid digest format".
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Digest:
+        found = _DIGEST.fullmatch(text)
+        if not found:
+            raise BadRequest("invalid digest format")
+        return super().__new__(cls, f"sha256:{found[1].lower()}")
+
+    @property
+    def hex(self) -> str:
+        """The 64 digits alone."""
+        return self[len("sha256:") :]
+
+    @property
+    def file_name(self) -> str:
+        """Name of the blob's file, ``sha256-<hex>``."""
+        return f"sha256-{self.hex}"
+
+
 class ModelName(msgspec.Struct, frozen=True, order=True):
     """A fully qualified, valid name; the case of each part is kept.
 
@@ -98,10 +126,22 @@ class Source(enum.StrEnum):
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """A name as a client wrote it, its source suffix taken off."""
+    """A name as a client wrote it, its source suffix and its pin taken off.
+
+    Attributes:
+        digest: of the manifest the name must mean; None where any will do.
+        tagged: the tag was written, not filled in.
+    """
 
     name: ModelName
     source: Source = Source.ANY
+    digest: Digest | None = None
+    tagged: bool = True
+
+    @property
+    def short(self) -> str:
+        """The name as people see it, with its pin."""
+        return f"{self.name.short}@{self.digest}" if self.digest else self.name.short
 
 
 def _split_source(text: str) -> tuple[str, Source]:
@@ -114,8 +154,19 @@ def _split_source(text: str) -> tuple[str, Source]:
     return text, Source.ANY
 
 
+def _split_pin(text: str) -> tuple[str, Digest | None]:
+    base, at, pin = text.partition("@")
+    if not at:
+        return text, None
+    try:
+        return base, Digest(pin)
+    except BadRequest:
+        raise BadRequest("invalid model name") from None
+
+
 def parse_reference(text: str) -> ModelReference:
-    """Read a model field of a request: a name that may end in ``:local``, ``:cloud``, ``-cloud``.
+    """Read a model field of a request: a name that may end in ``:local``, ``:cloud``, ``-cloud``,
+    and may be pinned to one manifest by ``@sha256:`` and its 64 digits.
 
     Raises:
         BadRequest: "model is required", "invalid model name", or two suffixes at once.
@@ -123,35 +174,9 @@ def parse_reference(text: str) -> ModelReference:
     plain = text.strip()
     if not plain:
         raise BadRequest("model is required")
-    base, source = _split_source(plain)
+    unpinned, digest = _split_pin(plain)
+    base, source = _split_source(unpinned)
     if source is not Source.ANY and _split_source(base)[1] is not Source.ANY:
         raise BadRequest(f'use either :local or :cloud, not both: "{plain}"')
-    return ModelReference(parse_name(base), source)
-
-
-class Digest(str):
-    """``sha256:`` and 64 lower-case hex digits; no other text can be a Digest.
-
-    Accepts ``-`` for ``:`` and upper-case hex, as Ollama does, and normalises both.
-
-    Raises:
-        BadRequest: "invalid digest format".
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, text: str) -> Digest:
-        found = _DIGEST.fullmatch(text)
-        if not found:
-            raise BadRequest("invalid digest format")
-        return super().__new__(cls, f"sha256:{found[1].lower()}")
-
-    @property
-    def hex(self) -> str:
-        """The 64 digits alone."""
-        return self[len("sha256:") :]
-
-    @property
-    def file_name(self) -> str:
-        """Name of the blob's file, ``sha256-<hex>``."""
-        return f"sha256-{self.hex}"
+    tagged = ":" in base.rpartition("/")[2]
+    return ModelReference(parse_name(base), source, digest, tagged)

@@ -76,6 +76,12 @@ _KINDS = {
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
+
+def option_kind(name: str) -> str | None:
+    """ "integer", "float32", "boolean" or "array"; None for a name that has no effect."""
+    return _KIND_OF.get(name)
+
+
 _HUGE = 1e300
 """Beyond any range below, and still a float."""
 

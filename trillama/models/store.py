@@ -19,7 +19,7 @@ import msgspec
 import structlog
 
 from trillama.base.errors import BadRequest, CorruptModel, NotFound, TrillamaError
-from trillama.base.names import ModelName, parse_name
+from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
 from trillama.blobs import BlobStore, make_folder, replace_file, translated
 
 from . import manifest as media
@@ -91,15 +91,38 @@ class ModelStore:
         models += [model for key, model in self._lent.items() if key not in there]
         return sorted(models, key=lambda one: (-(one.modified // 10**9), one.name.short))
 
-    def find(self, name: ModelName | str) -> InstalledModel:
+    def find(self, wanted: ModelName | ModelReference | str) -> InstalledModel:
         """One model, whatever the case of its name.
+
+        A pinned reference finds the model only while its manifest has that digest; one without a
+        tag finds whichever tag has it.
 
         Raises:
             BadRequest: the text is no name.
-            NotFound: there is no such model, or its weights are missing.
+            NotFound: there is no such model, its manifest is another one than the pinned, or its
+                weights are missing.
             CorruptModel: its manifest is damaged.
         """
-        wanted = parse_name(name) if isinstance(name, str) else name
+        if isinstance(wanted, str):
+            wanted = parse_reference(wanted)
+        if isinstance(wanted, ModelReference):
+            return self._find_pinned(wanted) if wanted.digest else self._find(wanted.name)
+        return self._find(wanted)
+
+    def _find_pinned(self, wanted: ModelReference) -> InstalledModel:
+        digest, name = wanted.digest, wanted.name
+        same = [name] if wanted.tagged else [one.name for one in self._siblings(name)]
+        for one in same:
+            model = self._find(one)
+            if f"sha256:{model.digest}" == digest:
+                return model
+        raise NotFound(f"model '{wanted.short}' not found")
+
+    def _siblings(self, name: ModelName) -> list[InstalledModel]:
+        """Models that differ from ``name`` in the tag alone."""
+        return [one for one in self.installed() if one.name.folded[:3] == name.folded[:3]]
+
+    def _find(self, wanted: ModelName) -> InstalledModel:
         path = self._spelled(wanted)
         if path is None:
             if wanted.folded in self._lent:
