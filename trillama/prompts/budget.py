@@ -70,9 +70,17 @@ class Budget:
         Raises:
             TooExpensive: it is too large.
         """
+        self.fit(size)
+        self.charge(size)
+
+    def fit(self, size: int) -> None:
+        """Make sure that a value of ``size`` may exist, without a charge.
+
+        Raises:
+            TooExpensive: it is too large.
+        """
         if size > self._largest:
             raise TooExpensive("the chat template builds too large a value")
-        self.charge(size)
 
     def weigh(self, value: Any) -> int:
         """Characters ``value`` would print, about; what nests shared values counts them each time.
@@ -93,8 +101,7 @@ class Budget:
             parts = value.items() if isinstance(value, dict) else value
             weight = 2 + sum(map(self.weigh, parts)) + 2 * len(value)
             self._weights[id(value)] = known = (value, weight)
-        if known[1] > self._largest:
-            raise TooExpensive("the chat template builds too large a value")
+        self.fit(known[1])
         return known[1]
 
 
