@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import library, native
+from .api import library, llama_server, native, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -98,6 +98,8 @@ class Server:
         self._scope = trio.CancelScope()
         self.app = Application(Guard(settings.origins), access_log=settings.access_log)
         self.app.register_blueprint(native.routes(self.desk))
+        self.app.register_blueprint(tokens.routes(self.desk))
+        self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)

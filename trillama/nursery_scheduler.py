@@ -20,7 +20,8 @@ import copy
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 import trio
@@ -38,7 +39,7 @@ from .residency.tenants import (
     TenantState,
     Waiter,
 )
-from .runner_pool import QUEUE_FULL, Pace, Runner, RunnerPool, RunnerSpec
+from .runner_pool import QUEUE_FULL, Pace, Runner, RunnerPool, RunnerSpec, Tokenizer
 
 __all__ = [
     "Fits",
@@ -189,6 +190,23 @@ class Scheduler:
                 self._expire(tenant)
             tenant.set_timer(self._limits)
         self._replan()
+
+    @asynccontextmanager
+    async def tokenizer(self, spec: RunnerSpec) -> AsyncIterator[Tokenizer]:
+        """What tokenises for ``spec``: its runner if it is ready, else its vocabulary alone.
+
+        Raises:
+            ModelLoadError: the vocabulary cannot be read.
+        """
+        tenant = self._tenants.get(spec.key)
+        if tenant is not None and tenant.runner is not None and tenant.state is TenantState.READY:
+            tenant.users += 1
+            self._leases += 1
+            with Lease(tenant, 0, self._release) as lease:
+                yield lease.runner
+        else:
+            async with self._pool.vocabularies.borrow(spec.path) as found:
+                yield found
 
     def expire(self, key: str) -> bool:
         """Have a model go: now if it is idle, else when its last user leaves.

@@ -24,6 +24,7 @@ from .runners.pace import Pace
 from .runners.roster import QUEUE_FULL
 from .runners.runner import ProgressListener, Runner
 from .runners.spec import RunnerSpec, RunnerState, RunnerStatistics, RunnerTotals
+from .runners.vocabularies import Tokenizer, Vocabularies
 
 __all__ = [
     "MAILBOX",
@@ -37,6 +38,8 @@ __all__ = [
     "RunnerState",
     "RunnerStatistics",
     "RunnerTotals",
+    "Tokenizer",
+    "Vocabularies",
 ]
 
 
@@ -48,11 +51,16 @@ class PoolStatistics:
 
 
 class RunnerPool:
-    """Starts runners on one backend; they share its tokeniser threads."""
+    """Starts runners on one backend; they share its tokeniser threads.
+
+    Attributes:
+        vocabularies: of models that are not loaded.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._tokenizers = StackPool("tokenizer")
+        self.vocabularies = Vocabularies(backend, self._tokenizers)
         self._runners: list[Runner] = []
 
     async def start(
@@ -81,6 +89,7 @@ class RunnerPool:
     def close(self) -> None:
         """End the tokeniser threads; the runners are closed by their owner."""
         self._tokenizers.close()
+        self.vocabularies.close()
 
     def statistics(self) -> PoolStatistics:
         """Counts for the metrics and for tests."""

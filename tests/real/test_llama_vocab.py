@@ -192,3 +192,17 @@ def test_a_model_without_a_vocabulary_fails_the_load(model, monkeypatch):
     monkeypatch.setattr(vocab.lib, "llama_vocab_type", lambda _: 0)
     with pytest.raises(ModelLoadError, match="no vocabulary"):
         LlamaVocabulary(model._vocabulary._pointer)
+
+
+def test_a_vocabulary_can_be_loaded_alone(backend, tiny_model_path):
+    """Without weights: the same tokens, next to no time, and no context to be had."""
+    whole = backend.load(str(tiny_model_path), LoadParams())
+    alone = backend.load(str(tiny_model_path), LoadParams(vocab_only=True))
+    text = "Hello <think> wörld"
+
+    assert alone.vocabulary.tokenize(text).tolist() == whole.vocabulary.tokenize(text).tolist()
+    assert alone.facts.chat_template == whole.facts.chat_template
+    with pytest.raises(ModelLoadError, match="only the vocabulary"):
+        alone.open_context(ContextParams(cells=256))
+    for model in (alone, whole):
+        model.close()

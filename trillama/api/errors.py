@@ -63,6 +63,22 @@ def native_error(error: TrillamaError) -> Response:
     )
 
 
+_LLAMA_TYPES = {404: "not_found_error", 501: "not_supported_error", 503: "unavailable_error"}
+
+
+def llama_error(error: TrillamaError) -> Response:
+    """llama-server's own endpoints: message, status and type in one object."""
+    other = "invalid_request_error" if error.status < 500 else "server_error"
+    kind = _LLAMA_TYPES.get(error.status, other)
+    shown = {"code": error.status, "message": error.message, "type": kind}
+    return Response(
+        encode({"error": shown}),
+        status=error.status,
+        headers=status_headers(error),
+        content_type=JSON,
+    )
+
+
 def told(error: BaseException) -> TrillamaError:
     """``error`` as a client may hear it; what is not the client's doing is logged here."""
     if isinstance(error, TrillamaError):

@@ -23,7 +23,7 @@ from ..engine.base import Vocabulary
 from ..models.installed import InstalledModel
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
-from ..runner_pool import Runner
+from ..runner_pool import Tokenizer
 
 Tokens = npt.NDArray[np.int32]
 
@@ -44,14 +44,19 @@ class Prompt:
 
 
 class Prompter:
-    """Makes the prompt of one request for one runner.
+    """Makes the prompt of one request.
 
     Args:
+        runner: the model's, or its vocabulary alone.
         think: the request's wish, completed by what the model does by itself.
     """
 
     def __init__(
-        self, runner: Runner, model: InstalledModel, request: TurnRequest, think: bool | str | None
+        self,
+        runner: Tokenizer,
+        model: InstalledModel,
+        request: TurnRequest,
+        think: bool | str | None,
     ) -> None:
         self._runner = runner
         self._model = model
@@ -191,7 +196,7 @@ def _compiled(source: str, bos: str, eos: str) -> ChatTemplate:
     return ChatTemplate(source, bos, eos)
 
 
-def chat_template(runner: Runner, model: InstalledModel) -> ChatTemplate:
+def chat_template(runner: Tokenizer, model: InstalledModel) -> ChatTemplate:
     """The template in a model's weights; the plain one where there is none."""
     vocabulary = runner.vocabulary
     bos, eos = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import structlog
@@ -28,11 +29,15 @@ from ..base.turns import Finished, Piece, TurnEvent, TurnRequest
 from ..models.capabilities import COMPLETION, THINKING
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
-from ..runner_pool import Answer
-from .prompting import Prompt, Prompter, conversation
+from ..runner_pool import Answer, Tokenizer
+from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
 
 log = structlog.get_logger(__name__)
+
+
+NO_LIMIT = 2**31 - 1
+"""Positions of a prompt that is only looked at."""
 
 
 class CloudDisabled(TrillamaError):
@@ -184,13 +189,25 @@ class Desk:
         with await self._acquire(model, options, request):
             return "load"
 
+    def tokenizer(self, model: InstalledModel) -> AbstractAsyncContextManager[Tokenizer]:
+        """What tokenises for a model without loading more of it than its vocabulary."""
+        return self.scheduler.tokenizer(runner_spec(model, Options(), self.settings))
+
     async def show(self, request: TurnRequest) -> str:
-        """The text the model would be given."""
+        """The text the model would be given; the model need not be loaded."""
+        model = await self.find(request.model)
+        _check(model, request)
+        async with self.tokenizer(model) as tokenizer:
+            prompter = Prompter(tokenizer, model, request, _think(model, request))
+            return await prompter.render(conversation(model, request))
+
+    async def preview(self, request: TurnRequest) -> Tokens:
+        """The prompt as the model would be given it, uncut, int32; it need not be loaded."""
         model = await self.find(request.model)
         options = _check(model, request)
-        with await self._acquire(model, options, request) as lease:
-            prompter = Prompter(lease.runner, model, request, _think(model, request))
-            return await prompter.render(conversation(model, request))
+        async with self.tokenizer(model) as tokenizer:
+            prompter = Prompter(tokenizer, model, request, _think(model, request))
+            return (await prompter.make(NO_LIMIT, options)).tokens
 
     async def begin(self, request: TurnRequest, job_id: str) -> Turn:
         """Have a request answered; the caller closes the turn.

@@ -73,13 +73,17 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadParams:
-    """How to load weights. ``gpu_layers`` -1 means all; ``use_mmap`` None means the default."""
+    """How to load weights. ``gpu_layers`` -1 means all; ``use_mmap`` None means the default.
+
+    With ``vocab_only`` there are no weights and no contexts: facts and vocabulary alone.
+    """
 
     gpu_layers: int = -1
     main_gpu: int | None = None
     use_mmap: bool | None = None
     use_mlock: bool = False
     check_tensors: bool = False
+    vocab_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,8 +206,9 @@ class Vocabulary(Protocol):
         size: number of token ids.
         is_eog: bool, shape (size,); True for tokens that end a generation.
         pieces: bytes of every token as shown in an answer (control tokens are empty).
-        bos, eos: ids or -1.
+        bos, eos, sep: ids or -1.
         add_bos: whether ``tokenize(add_special=True)`` puts BOS in front.
+        add_eos, add_sep: whether the model wants EOS behind a text, SEP between two.
     """
 
     size: int
@@ -211,7 +216,10 @@ class Vocabulary(Protocol):
     pieces: list[bytes]
     bos: int
     eos: int
+    sep: int
     add_bos: bool
+    add_eos: bool
+    add_sep: bool
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

@@ -47,8 +47,9 @@ MAX_SEQUENCES = 256
 class FakeModel:
     """Weights in name only; fulfils :class:`trillama.engine.base.Model`."""
 
-    def __init__(self, weights: FakeWeights, hooks: Hooks) -> None:
+    def __init__(self, weights: FakeWeights, hooks: Hooks, *, vocab_only: bool = False) -> None:
         self.weights = weights
+        self.vocab_only = vocab_only
         self.hooks = hooks
         self.contexts: list[FakeContext] = []
         self.closed = False
@@ -73,6 +74,8 @@ class FakeModel:
         """
         if self.closed:
             raise EngineError("the model is closed")
+        if self.vocab_only:
+            raise ModelLoadError("only the vocabulary of this model is loaded")
         if self.hooks.on_open:
             self.hooks.on_open(params)
         if params.cells <= 0 or params.sequences > MAX_SEQUENCES:
@@ -140,7 +143,8 @@ class FakeBackend:
         for fraction in self.hooks.progress:
             if progress and not progress(fraction):
                 raise ModelLoadError(f"loading {path} was cancelled at {fraction:.0%}")
-        model = FakeModel(self._weights.get(path, self._default), self.hooks)
+        weights = self._weights.get(path, self._default)
+        model = FakeModel(weights, self.hooks, vocab_only=params.vocab_only)
         self.models.append(model)
         return model
 

@@ -46,7 +46,9 @@ class FakeVocabulary:
         self.pieces: list[bytes] = SPELLED[:256] + [b""] * len(SPECIALS)
         self.bos = BOS
         self.eos = EOS
+        self.sep = EOS
         self.add_bos = add_bos
+        self.add_eos = self.add_sep = False
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

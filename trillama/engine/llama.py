@@ -13,7 +13,7 @@ import threading
 
 from trillama.base.errors import Cancelled, ModelLoadError
 
-from .base import ContextParams, Device, LoadParams, ProgressHook, Vocabulary
+from .base import ContextParams, Device, LoadParams, MemoryKind, ProgressHook, Vocabulary
 from .context import LlamaBatch, LlamaContext
 from .devices import devices
 from .library import LogTail, lib, library_version, start
@@ -28,7 +28,7 @@ class LlamaModel:
 
     vocabulary: Vocabulary
 
-    def __init__(self, pointer: int) -> None:
+    def __init__(self, pointer: int, *, vocab_only: bool = False) -> None:
         """Take over the model at ``pointer``; it is freed if it turns out to be unusable.
 
         Raises:
@@ -37,10 +37,12 @@ class LlamaModel:
         self._pointer: int | None = pointer
         self._lock = threading.RLock()
         self._contexts: list[LlamaContext] = []
+        self._vocab_only = vocab_only
         try:
             self._vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
             self.vocabulary = self._vocabulary
-            self.facts = read_facts(pointer, memory_kind(pointer))
+            memory = MemoryKind.NONE if vocab_only else memory_kind(pointer)
+            self.facts = read_facts(pointer, memory)
         except BaseException:
             lib.llama_model_free(pointer)
             raise
@@ -55,6 +57,8 @@ class LlamaModel:
         with self._lock:
             if self._pointer is None:
                 raise ModelLoadError("the model is closed")
+            if self._vocab_only:
+                raise ModelLoadError("only the vocabulary of this model is loaded")
             context = LlamaContext(self._pointer, self._vocabulary, params, self._forget)
             self._contexts.append(context)
             return context
@@ -111,7 +115,7 @@ class LlamaBackend:
         with LogTail() as log:
             pointer = lib.llama_model_load_from_file(os.fsencode(path), model_params(params, steps))
         if pointer:
-            return LlamaModel(pointer)
+            return LlamaModel(pointer, vocab_only=params.vocab_only)
         if steps and steps.cancelled:
             raise steps.failure or Cancelled("the load was cancelled")
         raise log.failure(f"cannot load {os.path.basename(path)}")

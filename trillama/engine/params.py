@@ -57,6 +57,7 @@ def model_params(params: LoadParams, progress: LoadProgress | None) -> lib.llama
     struct.n_gpu_layers = params.gpu_layers
     struct.check_tensors = params.check_tensors
     struct.load_mode = _load_mode(params)
+    struct.vocab_only = params.vocab_only
     if params.main_gpu is not None:
         struct.split_mode, struct.main_gpu = lib.LLAMA_SPLIT_MODE_NONE, _main_gpu(params.main_gpu)
     if progress is not None:

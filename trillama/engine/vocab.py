@@ -90,7 +90,10 @@ class LlamaVocabulary:
         self.size: int = lib.llama_vocab_n_tokens(pointer)
         self.bos: int = lib.llama_vocab_bos(pointer)
         self.eos: int = lib.llama_vocab_eos(pointer)
+        self.sep: int = lib.llama_vocab_sep(pointer)
         self.add_bos: bool = lib.llama_vocab_get_add_bos(pointer)
+        self.add_eos: bool = lib.llama_vocab_get_add_eos(pointer)
+        self.add_sep: bool = lib.llama_vocab_get_add_sep(pointer)
         self._check_specials()
         self.pieces = [_spell(pointer, token, special=False) for token in range(self.size)]
         self.is_eog = np.fromiter(
@@ -101,7 +104,8 @@ class LlamaVocabulary:
     def _check_specials(self) -> None:
         wanted = (
             ("BOS", self.add_bos, self.bos),
-            ("EOS", lib.llama_vocab_get_add_eos(self._pointer), self.eos),
+            ("EOS", self.add_eos, self.eos),
+            ("SEP", self.add_sep, self.sep),
         )
         for name, added, token in wanted:
             if added and not 0 <= token < self.size:

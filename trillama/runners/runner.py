@@ -12,7 +12,7 @@ import numpy.typing as npt
 import structlog
 import trio
 
-from ..base.errors import BadRequest, EngineError, ModelLoadError, ShuttingDown, TrillamaError
+from ..base.errors import EngineError, ModelLoadError, ShuttingDown, TrillamaError
 from ..base.events import StepEvent
 from ..base.jobs import Job
 from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
@@ -21,14 +21,12 @@ from .answers import Answer
 from .machine import EngineMachine
 from .roster import Roster
 from .spec import MOVES, RunnerSpec, RunnerState, RunnerStatistics
+from .vocabularies import check_text
 
 log = structlog.get_logger(__name__)
 
 CLOSE_GRACE = 10.0
 """Seconds an engine thread gets to end its step and free the model before it is left behind."""
-
-MAX_TEXT = 8_000_000
-"""Characters of one text to tokenise."""
 
 ProgressListener = Callable[[float], None]
 
@@ -196,8 +194,7 @@ class Runner:
             BadRequest: the text is too long to be looked at.
         """
         self._check_ready()
-        if len(text) > MAX_TEXT:
-            raise BadRequest(f"the text has {len(text)} characters, more than {MAX_TEXT}")
+        check_text(text)
         tokenize = functools.partial(
             self.vocabulary.tokenize, text, add_special=add_special, parse_special=parse_special
         )
