@@ -32,7 +32,7 @@ from trillama.base.events import StopReason, Text
 from trillama.engine.base import DecodeStatus
 from trillama.engine.fake import FakeBackend, Hooks, babble, babble_for, count, fixed
 from trillama.runner_pool import MAILBOX, Runner, RunnerPool, RunnerState
-from trillama.runners.runner import MAX_TEXT
+from trillama.runners.vocabularies import MAX_TEXT
 
 
 @pytest.fixture
