@@ -123,9 +123,11 @@ def _set_channel(slab: Matrix, start: int, channel: str, vocab: Vocabulary) -> N
         slab[:, 0] = np.where(is_word, 0, -SUPPRESSION)
 
 
-def write_metadata(writer: Any, shape: ModelShape, vocab: Vocabulary, kind: str) -> None:
-    writer.add_name(f"random {count_parameters(shape) / 1e6:.0f}M {kind}")
-    writer.add_file_type(FILE_TYPES[kind])
+def write_metadata(
+    writer: Any, shape: ModelShape, vocab: Vocabulary, file_type: LlamaFileType
+) -> None:
+    writer.add_name(f"random {count_parameters(shape) / 1e6:.0f}M")
+    writer.add_file_type(file_type)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(shape.ctx)
     writer.add_embedding_length(shape.dim)
@@ -153,7 +155,7 @@ def write_model(path: Path, shape: ModelShape, kind: str, seed: int) -> None:
     """Write the model to `path`; `kind` is a key of FILE_TYPES. Raises ValueError: bad shape."""
     vocab = build_vocabulary(shape.vocab)
     writer: Any = gguf.GGUFWriter(path, "llama")
-    write_metadata(writer, shape, vocab, kind)
+    write_metadata(writer, shape, vocab, FILE_TYPES[kind])
     plans, element = plan_tensors(shape), GGMLType[kind]
     f32 = np.dtype(np.float32)
     for plan in plans:

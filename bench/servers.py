@@ -42,6 +42,7 @@ class Setup:
         context: cells of the whole pool, shared by `parallel` sequences.
         unified: rivals keep one pool too; else they cut it into `parallel` equal parts.
         step_budget: only trillama has it: auto, off, or prompt tokens per step.
+        rival_flags: more arguments for llama-server.
     """
 
     model: Path
@@ -50,6 +51,7 @@ class Setup:
     threads: int
     unified: bool = True
     step_budget: str = "auto"
+    rival_flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def llama_server_command(binary: Path, setup: Setup, port: int) -> Command:
     argv += ["-c", cells, "-np", str(setup.parallel), "-t", threads, "-tb", threads]
     argv += ["--kv-unified" if setup.unified else "--no-kv-unified"]
     argv += ["--flash-attn", "auto", "--cache-type-k", "f16", "--cache-type-v", "f16"]
-    argv += ["--no-webui", "--offline", "--log-verbosity", "1"]
+    argv += ["--no-webui", "--offline", "--log-verbosity", "1", *setup.rival_flags]
     return Command(argv, "llama", "/health")
 
 

@@ -112,9 +112,14 @@ def ask(who: str, setup: Setup, question: Question) -> Answer:
     """One server, started for this; a warm-up request comes first."""
     label = f"{who}, budget {setup.step_budget}" if who == "trillama" else who
     with open_server(who, setup) as server:
-        warm_up = Reply(0.0, [], 0.0)
-        trio.run(stream_into, warm_up, server.target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
-        return judge(label, *trio.run(experiment, server.target, question))
+        return ask_running(label, server.target, question)
+
+
+def ask_running(label: str, target: Target, question: Question) -> Answer:
+    """A server that runs already."""
+    warm_up = Reply(0.0, [], 0.0)
+    trio.run(stream_into, warm_up, target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
+    return judge(label, *trio.run(experiment, target, question))
 
 
 def format_answers(answers: Sequence[Answer]) -> str:
