@@ -52,7 +52,7 @@ class Batcher:
         self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
         self._batch = context.new_batch()
         self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
-        self._chooser = Chooser()
+        self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
         self._waiting: deque[Seat] = deque()
         self._live: list[Seat] = []

@@ -116,7 +116,11 @@ class ContextParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextLimits:
-    """What the context really has, read back from the library."""
+    """What the context really has, read back from the library.
+
+    Attributes:
+        sampling_threads: CPU threads that have nothing to do while rows are sampled.
+    """
 
     cells: int
     sequences: int
@@ -124,6 +128,7 @@ class ContextLimits:
     micro_batch: int
     outputs: int
     can_shift: bool
+    sampling_threads: int = 1
 
 
 class Batch:

@@ -1,14 +1,15 @@
 """From logits to tokens for all rows of a step, whatever sampler each row has.
 
-Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together;
-rows with a library chain run beside each other on a small thread pool, since a chain releases the
-GIL.
+Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together, in
+parts on several threads where those are free: numpy releases the GIL over large arrays. Rows with
+a library chain run beside each other on the same threads, since a chain releases it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ from trillama.base.errors import EngineError
 
 from .base import Chain
 from .sampling import RowSampler, sample_rows
+
+WORTH_A_THREAD = 1 << 20
+"""Logits that take longer to look at than another thread takes to start on them."""
 
 
 class Row(Protocol):
@@ -38,11 +42,28 @@ def _pick(chain: Chain, row: npt.NDArray[np.float32]) -> int:
         return -1
 
 
-class Chooser:
-    """Chooses tokens, and owns the threads this may take; they start when first needed."""
+def parts(shape: tuple[int, ...], threads: int) -> list[slice]:
+    """Cut rows into one slice for each thread that is worth waking; at least one slice.
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(2, thread_name_prefix="sampling")
+    Args:
+        shape: of the logits, (rows, n_vocab).
+    """
+    rows, n_vocab = shape
+    count = max(1, min(threads, rows, rows * n_vocab // WORTH_A_THREAD))
+    bounds = [rows * part // count for part in range(count + 1)]
+    return [slice(begin, end) for begin, end in pairwise(bounds)]
+
+
+class Chooser:
+    """Chooses tokens, and owns the threads this may take; they start when first needed.
+
+    Args:
+        threads: how many may look at logits at once.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(max(2, threads), thread_name_prefix="sampling")
 
     def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> list[int]:
         """One token for each row; -1 where the row gave no usable probabilities.
@@ -52,11 +73,20 @@ class Chooser:
         """
         chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
         picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in chained]
-        chosen: list[int] = sample_rows(
-            logits, [None if row.chain else row.sampler for row in rows]
-        ).tolist()
+        chosen = self._sample(logits, [None if row.chain else row.sampler for row in rows])
         for (at, _), pick in zip(chained, picks, strict=True):
             chosen[at] = pick.result()
+        return chosen
+
+    def _sample(
+        self, logits: npt.NDArray[np.float32], samplers: Sequence[RowSampler | None]
+    ) -> list[int]:
+        """``sample_rows`` in parts; this thread takes the first itself."""
+        first, *rest = parts(logits.shape, self._threads)
+        others = [self._pool.submit(sample_rows, logits[part], samplers[part]) for part in rest]
+        chosen: list[int] = sample_rows(logits[first], samplers[first]).tolist()
+        for other in others:
+            chosen += other.result().tolist()
         return chosen
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from trillama.base.options import Options
 from . import guards
 from .base import Batch, ContextLimits, ContextParams, DecodeStatus, Vocabulary
 from .chains import LlamaChain
+from .devices import sampling_threads
 from .library import LogTail, lib
 from .params import context_params
 from .vocab import LlamaVocabulary
@@ -256,4 +257,5 @@ def _read_limits(
         micro_batch=micro_batch,
         outputs=batch if has_encoder else min(params.outputs, batch),
         can_shift=movable and bool(lib.llama_memory_can_shift(memory)),
+        sampling_threads=sampling_threads(),
     )

@@ -12,6 +12,8 @@ from .library import lib, start
 
 _KINDS = {0: "cpu", 1: "gpu", 2: "igpu", 3: "accelerator", 4: "meta"}
 """enum ggml_backend_dev_type of ggml-backend.h."""
+MOST_SAMPLING_THREADS = 8
+"""Beyond this the shared memory bus is the limit, not the cores."""
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -67,6 +69,12 @@ def physical_cores() -> int:
     allowed = _allowed_cpus()
     cores = len({_siblings(cpu) for cpu in allowed})
     return max(1, min(cores, _quota()))
+
+
+def sampling_threads() -> int:
+    """Threads worth sampling with: where the CPU computes too, llama.cpp's own threads keep
+    spinning for a while after a decode, so there is no core to spare."""
+    return max(1, min(MOST_SAMPLING_THREADS, physical_cores() // 2)) if gpu_count() else 1
 
 
 def _allowed_cpus() -> set[int]:
