@@ -1,5 +1,5 @@
 """trillama on a GPU: unpack or build, make models, measure beside llama-server, print the tables.
 
-`python -m bench.gpu` is the way in; README.md beside this file says what each stage needs. No stage
-needs a network, and no result of one machine is believed on another.
+`python -m bench.gpu` is the way in, docs/BENCHMARKS.md the method. No stage needs a network, and no
+result of one machine is believed on another.
 """
