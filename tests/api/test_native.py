@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -115,6 +116,71 @@ async def test_ps_shows_what_one_request_may_use(
     (entry,) = (await ask(house, "GET", "/api/ps")).json()["models"]
 
     assert entry["context_length"] == shown
+
+
+TOOLS = [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]
+CALLER = functools.partial(
+    model,
+    capabilities=("completion", "tools", "thinking"),
+    chat_template=(
+        "{% for tool in tools or [] %}[{{ tool.function.name }}]{% endfor %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n{# <think></think> <tool_call> #}"
+    ),
+)
+CALLING = 'Hm.\n<tool_call>\n{"name": "now", "arguments": {"zone": 1.0}}\n</tool_call>'
+
+
+async def test_a_tool_call_is_a_record_of_its_own(build: Callable[..., Any]) -> None:
+    """Content first, then a record with the calls and empty content, then the end: Ollama's way."""
+    house = await build(CALLER("m"), script=fixed(f"<think>So</think>{CALLING}"))
+    lines = (await chat(house, "x", tools=TOOLS)).lines()
+    whole = (await chat(house, "x", tools=TOOLS, stream=False)).json()
+    said = [line["message"] for line in lines]
+    (calls,) = [message for message in said if "tool_calls" in message]
+    (call,) = calls["tool_calls"]
+
+    assert "".join(message["content"] for message in said) == "Hm."
+    assert "".join(message.get("thinking", "") for message in said) == "So"
+    assert list(calls) == ["role", "content", "tool_calls"]
+    assert calls["content"] == ""
+    assert (lines[-1]["done_reason"], "tool_call_malformed" in lines[-1]) == ("stop", False)
+    assert list(call) == ["id", "function"]
+    assert call["function"] == {"index": 0, "name": "now", "arguments": {"zone": 1}}
+    assert re.fullmatch("call_[a-z0-9]{8}", call["id"])
+    assert list(whole["message"]) == ["role", "content", "thinking", "tool_calls"]
+    assert whole["message"]["tool_calls"][0]["function"] == call["function"]
+
+
+async def test_a_malformed_call_is_text_and_said_to_be(build: Callable[..., Any]) -> None:
+    """The text comes as content, and the last record names it."""
+    house = await build(CALLER("m"), script=fixed("<tool_call>{nope}</tool_call>"))
+    *pieces, end = (await chat(house, "x", tools=TOOLS)).lines()
+
+    assert "".join(p["message"]["content"] for p in pieces) == "<tool_call>{nope}</tool_call>"
+    assert (end["done_reason"], end["tool_call_malformed"]) == ("stop", True)
+
+
+async def test_without_tools_a_call_is_text(build: Callable[..., Any]) -> None:
+    """Nothing offered, or ``tool_choice`` none: neither prompt nor parser knows of tools."""
+    house = await build(CALLER("m"), script=fixed(CALLING))
+    for fields in ({}, {"tools": TOOLS, "tool_choice": "none"}):
+        reply = (await chat(house, "x", stream=False, **fields)).json()
+        shown = (await chat(house, "x", _debug_render_only=True, **fields)).json()
+
+        assert reply["message"] == {"role": "assistant", "content": CALLING}
+        assert "[now]" not in shown["_debug_info"]["rendered_template"]
+    offered = (await chat(house, "x", tools=TOOLS, _debug_render_only=True)).json()
+    assert offered["_debug_info"]["rendered_template"].startswith("[now]")
+
+
+async def test_a_model_without_tools_says_so(build: Callable[..., Any]) -> None:
+    """Ollama's text, with the full name."""
+    reply = await chat(await build(), "x", tools=TOOLS)
+
+    assert (reply.status, reply.json()) == (
+        400, {"error": "registry.ollama.ai/library/m:latest does not support tools"},
+    )  # fmt: skip
 
 
 async def test_keep_alive_zero_unloads(build: Callable[..., Any]) -> None:

@@ -173,7 +173,7 @@ def test_generate_names_what_is_not_there_yet(field: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    [{"tools": [{"type": "function"}]}, {"format": "json"}, {"logprobs": True},
+    [{"format": "json"}, {"logprobs": True},
      {"messages": [{"role": "user", "content": "x", "images": ["AAAA"]}]}],
 )  # fmt: skip
 def test_chat_names_what_is_not_there_yet(field: dict[str, Any]) -> None:

@@ -8,8 +8,8 @@ cut is counted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,12 @@ import trio
 from ..base.errors import BadRequest, PromptTooLong
 from ..base.messages import Message
 from ..base.options import Options
-from ..base.turns import TurnRequest
+from ..base.turns import ToolMode, TurnRequest
 from ..engine.base import Vocabulary
 from ..models.installed import InstalledModel
+from ..prompts.parsers.choose import family_named
+from ..prompts.parsers.contract import AnswerParser, Tools
+from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
 from ..runner_pool import Tokenizer
@@ -35,12 +38,14 @@ class Prompt:
     Attributes:
         tokens: int32, shape (n,).
         dropped: tokens left out because truncation was asked for.
-        splitter: separates reasoning from content; None where the model has no reasoning.
+        parser: separates reasoning, content and tool calls; None where all is content.
+        shown: control tokens that the parser has to see, with what they spell.
     """
 
     tokens: Tokens
     dropped: int = 0
-    splitter: ThinkingSplitter | None = None
+    parser: AnswerParser | None = None
+    shown: Mapping[int, str] = field(default_factory=dict)
 
 
 class Prompter:
@@ -63,6 +68,8 @@ class Prompter:
         self._request = request
         self._think = think
         self._template = chat_template(runner, model)
+        self._tools = request.tools if request.tool_choice.mode is not ToolMode.NONE else ()
+        self._family = family_named(model.config.parser) or self._template.family
 
     async def make(self, limit: int, options: Options) -> Prompt:
         """The prompt, within ``limit`` positions for prompt and answer.
@@ -84,13 +91,13 @@ class Prompter:
             room = limit - _reserve(limit, options)
             text, tokens = await self._shorten(messages, text, tokens, room)
             tokens = _cut(tokens, room, options.num_keep)
-        return Prompt(tokens, whole - len(tokens), self._splitter(text))
+        return Prompt(tokens, whole - len(tokens), self._parser(text), self._shown())
 
     async def render(self, messages: Sequence[Message]) -> str:
         """The text for ``messages``, or the raw text."""
         if self._request.raw:
             return self._request.raw
-        work = functools.partial(self._template.render, messages, think=self._think)
+        work = functools.partial(self._template.render, messages, self._tools, think=self._think)
         return await trio.to_thread.run_sync(work)
 
     async def _tokens(self, text: str) -> Tokens:
@@ -123,12 +130,35 @@ class Prompter:
                     text, tokens = shorter, found
         return text, tokens
 
+    def _parser(self, text: str) -> AnswerParser | None:
+        splitter, calls = self._splitter(text), None
+        if self._reads_calls:
+            calls = self._family.parser(Tools(self._tools))
+        return Reader(splitter, calls) if splitter or calls else None
+
+    @property
+    def _reads_calls(self) -> bool:
+        if self._request.verbatim:
+            return False
+        return bool(self._tools) or (self._family.always and not self._request.raw)
+
     def _splitter(self, text: str) -> ThinkingSplitter | None:
         tags = self._template.tags
         if tags is None or self._request.verbatim:
             return None
         inside = self._template.starts_inside_thinking(text)
-        return ThinkingSplitter(tags.open, tags.close, inside=inside)
+        interrupts = self._family.marks if self._tools and self._family.interrupts else ()
+        return ThinkingSplitter(tags.open, tags.close, inside=inside, interrupts=interrupts)
+
+    def _shown(self) -> dict[int, str]:
+        """Control tokens without whose text the parser would be blind."""
+        tags = self._template.tags
+        known = tags is not None and not self._request.verbatim
+        marks: tuple[str, ...] = (tags.open, tags.close) if tags and known else ()
+        if self._reads_calls:
+            marks += self._family.marks
+        controls = self._runner.vocabulary.controls
+        return {controls[mark]: mark for mark in marks if mark in controls}
 
 
 def conversation(model: InstalledModel, request: TurnRequest) -> list[Message]:

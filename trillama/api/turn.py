@@ -11,6 +11,8 @@ in the queue, the lease and the sequence are given back by plain calls, at once.
 
 from __future__ import annotations
 
+import random
+import string
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -22,11 +24,12 @@ import trio
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text
 from ..base.jobs import Job
+from ..base.messages import ToolCall
 from ..base.names import ModelName, ModelReference, Source, parse_reference
 from ..base.options import Options, merge_options
 from ..base.settings import Settings
-from ..base.turns import Finished, Piece, TurnEvent, TurnRequest
-from ..models.capabilities import COMPLETION, THINKING
+from ..base.turns import Finished, Piece, ToolMode, TurnEvent, TurnRequest
+from ..models.capabilities import COMPLETION, THINKING, TOOLS
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
 from ..runner_pool import Answer, Tokenizer
@@ -34,6 +37,8 @@ from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
 
 log = structlog.get_logger(__name__)
+
+_ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 NO_LIMIT = 2**31 - 1
@@ -74,7 +79,7 @@ class Turn:
         self._answer = answer
         self._prompt = prompt
         self._started = started
-        self._splitter = prompt.splitter
+        self._parser = prompt.parser
         self.tokens: list[int] | None = None
 
     async def receive_many(
@@ -107,16 +112,14 @@ class Turn:
                 continue
             if self.tokens is not None:
                 self.tokens += event.tokens
-            if self._splitter is None:
+            if self._parser is None:
                 found.append(Piece(event.text))
-                continue
-            thinking, content = self._splitter.push(event.text)
-            if thinking or content:
-                found.append(Piece(content, thinking))
+            else:
+                found += _said(self._parser.push(event.text))
         return found
 
     def _finish(self, done: Done) -> list[TurnEvent]:
-        thinking, content = self._splitter.finish() if self._splitter else ("", "")
+        rest = _said(self._parser.finish()) if self._parser else []
         end = Finished(
             reason=done.reason,
             usage=done.usage,
@@ -125,8 +128,9 @@ class Turn:
             dropped=self._prompt.dropped,
             tokens=tuple(self.tokens or ()),
             stop=done.stop,
+            malformed=self._parser is not None and self._parser.malformed,
         )
-        return [Piece(content, thinking), end] if thinking or content else [end]
+        return [*rest, end]
 
     def close(self) -> None:
         """Withdraw what still runs and give the model back; again is harmless."""
@@ -138,6 +142,20 @@ class Turn:
 
     def __exit__(self, *left: object) -> None:
         self.close()
+
+
+def _said(found: Piece) -> list[Piece]:
+    """What a parser found as a client is told it: text, then calls with ids of their own."""
+    said = [Piece(found.content, found.thinking)] if found.content or found.thinking else []
+    if found.tool_calls:
+        said.append(Piece(tool_calls=tuple(map(_identified, found.tool_calls))))
+    return said
+
+
+def _identified(call: ToolCall) -> ToolCall:
+    if call.id:
+        return call
+    return ToolCall(call.function, "call_" + "".join(random.choices(_ID_LETTERS, k=8)))
 
 
 class Desk:
@@ -231,6 +249,7 @@ class Desk:
                 limit=limit,
                 shift=request.shift is not False,
                 submitted=time.monotonic_ns(),
+                shown=prompt.shown,
             )
             turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started)
         except BaseException:
@@ -252,7 +271,7 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
         "raw tokens": request.raw_tokens,
         "suffix": request.suffix,
         "template": request.template,
-        "tools": request.tools,
+        "tool_choice": request.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED),
         "format": request.constraint,
         "logprobs": request.logprobs is not None,
         "images": any(message.images for message in request.messages),
@@ -266,6 +285,8 @@ def _check(model: InstalledModel, request: TurnRequest) -> Options:
     _refuse_what_is_missing(request)
     if COMPLETION not in model.capabilities:
         raise BadRequest(f'"{request.model}" does not support {request.verb}')
+    if request.tools and TOOLS not in model.capabilities:
+        raise BadRequest(f"{model.name.full} does not support tools")
     if request.think and THINKING not in model.capabilities:
         raise BadRequest(f'"{request.model}" does not support thinking')
     if model.adapters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ class Job:
         shift: slide the window when the limit is reached, where the model can; else end by length.
         cache_key: sequences share cached prefixes only within one key (adapter set, tenant).
         submitted: monotonic nanoseconds.
+        shown: control tokens that belong to the answer's text, with what they spell.
     """
 
     id: str
@@ -31,3 +33,4 @@ class Job:
     shift: bool = False
     cache_key: str = ""
     submitted: int = 0
+    shown: Mapping[int, str] = field(default_factory=dict)

@@ -211,6 +211,7 @@ class Vocabulary(Protocol):
         size: number of token ids.
         is_eog: bool, shape (size,); True for tokens that end a generation.
         pieces: bytes of every token as shown in an answer (control tokens are empty).
+        controls: ids of the tokens that are not shown, by their text.
         bos, eos, sep: ids or -1.
         add_bos: whether ``tokenize(add_special=True)`` puts BOS in front.
         add_eos, add_sep: whether the model wants EOS behind a text, SEP between two.
@@ -219,6 +220,7 @@ class Vocabulary(Protocol):
     size: int
     is_eog: npt.NDArray[np.bool_]
     pieces: list[bytes]
+    controls: dict[str, int]
     bos: int
     eos: int
     sep: int

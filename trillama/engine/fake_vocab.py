@@ -44,6 +44,7 @@ class FakeVocabulary:
         self.is_eog: npt.NDArray[np.bool_] = np.zeros(SIZE, np.bool_)
         self.is_eog[[EOS, IM_END]] = True
         self.pieces: list[bytes] = SPELLED[:256] + [b""] * len(SPECIALS)
+        self.controls = {text.decode(): token for text, token in SPECIALS.items()}
         self.bos = BOS
         self.eos = EOS
         self.sep = EOS

@@ -8,8 +8,9 @@ It knows nothing of requests, threads or time.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Protocol
 
 
@@ -80,6 +81,7 @@ class TextStream:
     Args:
         vocabulary: whose ``pieces`` the tokens are.
         stop: stop strings; empty ones are ignored.
+        shown: control tokens to spell out. No stop string is found in them or across them.
 
     Attributes:
         stopped: a stop string was completed. The text before it has been returned, the rest is
@@ -88,11 +90,17 @@ class TextStream:
         held: what is held back because a stop string may begin with it.
     """
 
-    __slots__ = ("_decode", "_pieces", "_root", "_state", "held", "stop", "stopped")
+    __slots__ = ("_decode", "_pieces", "_root", "_shown", "_state", "held", "stop", "stopped")
 
-    def __init__(self, vocabulary: Pieces, stop: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        vocabulary: Pieces,
+        stop: tuple[str, ...] = (),
+        shown: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self.stopped = False
         self.stop = ""
+        self._shown = shown
         self._pieces = vocabulary.pieces
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._root = _automaton(tuple(word for word in stop if word))
@@ -101,6 +109,8 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """Text that is safe to show now that ``token`` is known; "" after the stop."""
+        if token in self._shown:
+            return self._spell(self._shown[token])
         return self._advance(self._decode(self._pieces[token]))
 
     def finish(self) -> str:
@@ -110,6 +120,13 @@ class TextStream:
             return text
         held, self.held, self._state = self.held, "", self._root
         return text + held
+
+    def _spell(self, mark: str) -> str:
+        before = self._advance(self._decode(b"", True))
+        if self.stopped:
+            return before
+        held, self.held, self._state = self.held, "", self._root
+        return before + held + mark
 
     def _advance(self, text: str) -> str:
         if self.stopped:

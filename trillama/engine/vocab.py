@@ -96,6 +96,11 @@ class LlamaVocabulary:
         self.add_sep: bool = lib.llama_vocab_get_add_sep(pointer)
         self._check_specials()
         self.pieces = [_spell(pointer, token, special=False) for token in range(self.size)]
+        self.controls = {
+            _spell(pointer, token, special=True).decode("utf-8", "replace"): token
+            for token, piece in enumerate(self.pieces)
+            if not piece
+        }
         self.is_eog = np.fromiter(
             (_is_eog(pointer, token) for token in range(self.size)), np.bool_, self.size
         )

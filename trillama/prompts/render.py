@@ -16,6 +16,7 @@ from trillama.base.messages import Message, ToolCall
 
 from .detect import ThinkingTags, jinja_thinking_tags, jinja_uses_tools
 from .jinja import render_template
+from .parsers.choose import family_of_template
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
@@ -53,6 +54,7 @@ class ChatTemplate:
 
     Attributes:
         tags: around the reasoning in answers, None where the template knows of none.
+        family: whose marks its tool calls have.
         thinks: the template knows of reasoning.
         uses_tools: the template mentions tools.
     """
@@ -62,6 +64,7 @@ class ChatTemplate:
         self._bos = bos_piece
         self._eos = eos_piece
         self.tags: ThinkingTags | None = jinja_thinking_tags(source)
+        self.family = family_of_template(source)
         self.thinks = self.tags is not None
         self.uses_tools = jinja_uses_tools(source)
 

@@ -57,7 +57,7 @@ class Roster:
             raise Busy(QUEUE_FULL, self._pace.retry_after(waiting, trio.current_time()))
         if job.id in self._answers:
             raise ValueError(f"job {job.id} is in the engine already")
-        stream = TextStream(self._machine.model.vocabulary, job.options.stop)
+        stream = TextStream(self._machine.model.vocabulary, job.options.stop, job.shown)
         answer = self._answers[job.id] = Answer(job, stream, self)
         self.totals.submitted += 1
         self._thread.post(self._machine.batcher.submit, job)

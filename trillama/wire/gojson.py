@@ -125,6 +125,17 @@ def number(value: float) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
+def with_numbers(value: Any) -> Any:
+    """Decoded JSON with its floats wrapped by :func:`number`, ready for :func:`encode`."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list):
+        return [with_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {key: with_numbers(item) for key, item in value.items()}
+    return value
+
+
 def _fraction(ns: int) -> str:
     digits = f"{ns:09d}".rstrip("0")
     return f".{digits}" if digits else ""

@@ -14,9 +14,10 @@ import msgspec
 from ..base.durations import keep_alive_from_json
 from ..base.errors import BadRequest, NotFound, Unsupported
 from ..base.messages import Message, ToolCall, ToolFunction
-from ..base.turns import TurnRequest
+from ..base.turns import ToolChoice, TurnRequest
 from . import gojson, goshape
 from .goshape import Place
+from .tools import tool_choice, tools
 
 THINK_LEVELS = ("high", "medium", "low", "max")
 _THINK_WORDS = '"high", "medium", "low", "max", true, or false'
@@ -53,7 +54,8 @@ class ChatRequest(_Common, kw_only=True):
     """Body of ``/api/chat``."""
 
     messages: list[Message] = []
-    tools: list[Any] = []
+    tools: list[dict[str, Any]] = []
+    tool_choice: ToolChoice = ToolChoice()
 
 
 def _think(value: Any, place: Place) -> bool | str:
@@ -139,9 +141,8 @@ _CHAT: goshape.Table = {
     "messages": goshape.list_of(
         goshape.struct_of(_MESSAGE, "api.Alias", _message), "[]api.Message"
     ),
-    "tools": goshape.list_of(
-        lambda value, place: goshape.struct_of({}, "api.Tool")(value, place) or value, "api.Tools"
-    ),
+    "tools": tools,
+    "tool_choice": tool_choice,
 }
 
 
@@ -236,13 +237,17 @@ def chat_turn(request: ChatRequest) -> TurnRequest:
         raise BadRequest("model is required")
     _refuse(
         {
-            "tools": bool(request.tools),
             "images": any(message.images for message in request.messages),
             "format": request.format not in (None, ""),
             "logprobs": request.logprobs,
         }
     )
-    return TurnRequest(messages=tuple(request.messages), **_common(request))
+    return TurnRequest(
+        messages=tuple(request.messages),
+        tools=tuple(request.tools),
+        tool_choice=request.tool_choice,
+        **_common(request),
+    )
 
 
 __all__ = [

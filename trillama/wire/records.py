@@ -2,7 +2,8 @@
 
 The hot path of every native stream: what is the same in each record is encoded once, so a token
 costs one escaped string and one join. Field order and what is left out when empty are Ollama's;
-``truncated`` and ``prompt_tokens_dropped`` are ours and stand on the last record only.
+``truncated``, ``prompt_tokens_dropped`` and ``tool_call_malformed`` are ours and stand on the last
+record only.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ..base.errors import TrillamaError
+from ..base.messages import ToolCall
 from ..base.turns import Finished, Piece, TurnEvent
-from .gojson import Clock, encode, encode_text
+from .gojson import Clock, encode, encode_text, with_numbers
 
 _MORE = b',"done":false}\n'
 
@@ -28,8 +30,19 @@ def _metrics(event: Finished) -> dict[str, Any]:
         "eval_duration": usage.output_ns,
         "truncated": event.dropped > 0,
         "prompt_tokens_dropped": event.dropped,
+        "tool_call_malformed": event.malformed,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = call.function
+    told = {
+        "index": function.index,
+        "name": function.name,
+        "arguments": with_numbers(function.arguments),
+    }
+    return ({"id": call.id} if call.id else {}) | {"function": told}
 
 
 class Records:
@@ -93,6 +106,8 @@ class Records:
         content = encode_text(said.content)
         if said.thinking:
             content += b',"thinking":' + encode_text(said.thinking)
+        if said.tool_calls:
+            content += b',"tool_calls":' + encode([_call(call) for call in said.tool_calls])
         return content + self._close
 
     def _ending(self, event: Finished) -> bytes:

@@ -2,12 +2,15 @@
 
 The rules are those of Ollama's thinking/parser.go: reasoning counts only at the very start, blank
 space around the tags belongs to neither part, a second opening tag is plain content. Unlike there,
-nothing that was held back is lost at the end.
+nothing that was held back is lost at the end, and the mark of a tool call may end the reasoning.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
+
+from .marks import Marks
 
 
 class _State(enum.Enum):
@@ -18,24 +21,25 @@ class _State(enum.Enum):
     CONTENT = enum.auto()
 
 
-def _partial(text: str, tag: str) -> int:
-    """Length of the longest proper prefix of ``tag`` that ``text`` ends with."""
-    for length in range(min(len(text), len(tag) - 1), 0, -1):
-        if text.endswith(tag[:length]):
-            return length
-    return 0
-
-
 class ThinkingSplitter:
     """Takes pieces of one answer, returns what each adds to reasoning and to content.
 
     Args:
         inside: the prompt ends with the opening tag, so the answer begins as reasoning.
+        interrupts: marks that end the reasoning as the closing tag does, and are content.
     """
 
-    def __init__(self, open_tag: str, close_tag: str, *, inside: bool = False) -> None:
+    def __init__(
+        self,
+        open_tag: str,
+        close_tag: str,
+        *,
+        inside: bool = False,
+        interrupts: Iterable[str] = (),
+    ) -> None:
         self._open = open_tag
         self._close = close_tag
+        self._ends = Marks([close_tag, *interrupts])
         self._state = _State.THINKING_START if inside else _State.OPENING
         self._held = ""
 
@@ -79,10 +83,12 @@ class ThinkingSplitter:
             self._state = after
 
     def _take_thinking(self) -> str:
-        thinking, closed, rest = self._held.partition(self._close)
-        if closed:
-            self._held, self._state = rest, _State.CONTENT_START
+        if found := self._ends.search(self._held):
+            thinking = self._held[: found.start()]
+            closed = found[0] == self._close
+            self._held = self._held[found.end() if closed else found.start() :]
+            self._state = _State.CONTENT_START
             return thinking
-        shown = len(self._held) - _partial(self._held, self._close)
+        shown = len(self._held) - self._ends.partial(self._held)
         thinking, self._held = self._held[:shown], self._held[shown:]
         return thinking

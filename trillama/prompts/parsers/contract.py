@@ -1,0 +1,83 @@
+"""What a reader of answers is, and what a family of models brings to make one.
+
+A reader takes the text of one answer in pieces of any size and says what each adds: reasoning,
+content, whole tool calls. What it says in total never depends on the sizes. Text between the marks
+of a call that is no call comes back as content, and the reader remembers that (``malformed``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from trillama.base.turns import Piece
+
+NOTHING = Piece()
+
+
+class Malformed(Exception):
+    """A call was begun, but this is none."""
+
+
+class NoCall(Exception):
+    """This only looked like the beginning of a call; it is an answer."""
+
+
+class AnswerParser(Protocol):
+    """Reads one answer."""
+
+    @property
+    def malformed(self) -> bool:
+        """A call was begun that is none; its text has come as content."""
+        ...
+
+    def push(self, text: str) -> Piece:
+        """What ``text`` adds; what may still become part of a mark is held back."""
+        ...
+
+    def finish(self) -> Piece:
+        """The rest, at the end of the answer. Call it once."""
+        ...
+
+
+class Tools:
+    """The tools a request offers, as parsers need them.
+
+    Args:
+        definitions: JSON objects, ``{"type": "function", "function": {…}}``.
+
+    Attributes:
+        names: of all functions.
+    """
+
+    def __init__(self, definitions: Iterable[Mapping[str, Any]] = ()) -> None:
+        functions = [one.get("function") for one in definitions]
+        self._schemas = {
+            str(one.get("name", "")): _object(one.get("parameters"))
+            for one in functions
+            if isinstance(one, Mapping)
+        }
+        self.names = frozenset(self._schemas)
+
+    def __bool__(self) -> bool:
+        return bool(self._schemas)
+
+    def types(self, function: str, parameter: str) -> frozenset[str]:
+        """JSON types that a parameter is declared with; none where nothing is declared."""
+        properties = _object(self._schemas.get(function, {}).get("properties"))
+        return frozenset(_types(properties.get(parameter)))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _types(schema: Any) -> Iterable[str]:
+    declared = _object(schema).get("type")
+    if isinstance(declared, str):
+        yield declared
+    elif isinstance(declared, list):
+        yield from (one for one in declared if isinstance(one, str))
+    for branches in ("anyOf", "oneOf"):
+        for branch in _object(schema).get(branches) or ():
+            yield from _types(branch) if isinstance(branch, Mapping) else ()
