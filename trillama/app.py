@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import library, llama_server, native, tokens
+from .api import library, llama_server, native, openai, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -101,6 +101,7 @@ class Server:
         self.app.register_blueprint(tokens.routes(self.desk))
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))
+        self.app.register_blueprint(openai.routes(self.desk))
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)
 

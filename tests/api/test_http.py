@@ -220,7 +220,7 @@ async def test_a_body_may_be_large_but_not_endless(
     spaces = {"model": "m", "prompt": " " * (1 << 20), "options": {"num_predict": 1}}
     long = await ask(house, "POST", "/api/generate", spaces)
     cut = await ask(house, "POST", "/api/generate", spaces | {"truncate": True, "stream": False})
-    monkeypatch.setattr("trillama.api.native.MAX_BODY", 1000)
+    monkeypatch.setattr("trillama.api.connection.MAX_BODY", 1000)
     refused = await ask(house, "POST", "/api/generate", {"model": "m", "prompt": "x" * 1000})
 
     assert (long.status, "1048" in long.json()["error"]) == (400, True)
@@ -232,7 +232,7 @@ async def test_a_chunked_body_has_the_same_limit(
     build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A body that does not tell its size is cut off when it passes the cap."""
-    monkeypatch.setattr("trillama.api.native.MAX_BODY", 1000)
+    monkeypatch.setattr("trillama.api.connection.MAX_BODY", 1000)
     wire = await connect(await build())
     async with wire.stream:
         head = "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -24,7 +24,7 @@ class Scripted:
         self.batches = list(batches)
         self.closed = 0
 
-    async def receive_many(self) -> Sequence[TurnEvent]:
+    async def receive_many(self, tap: object = None) -> Sequence[TurnEvent]:
         await trio.lowlevel.checkpoint()
         batch = self.batches.pop(0) if self.batches else ()
         if isinstance(batch, Exception):
@@ -76,7 +76,7 @@ async def test_leaving_early_closes_the_source(autojump_clock: trio.testing.Mock
     """A body that is cancelled while it waits gives everything back."""
 
     class Silent(Scripted):
-        async def receive_many(self) -> Sequence[TurnEvent]:
+        async def receive_many(self, tap: object = None) -> Sequence[TurnEvent]:
             if self.batches:
                 return await super().receive_many()
             await trio.sleep_forever()

@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import structlog
 import trio
@@ -26,12 +27,18 @@ from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
 
 from ..base.errors import ShuttingDown
-from .errors import SlowBody, TooLarge, clean_path, empty, native_error, register, told
+from .errors import SlowBody, TooLarge, clean_path, empty, error_response, register, told
 from .express import express
 from .guards import Guard
 from .streaming import EventBody
 
 log = structlog.get_logger("trillama.access")
+
+MAX_BODY = 64 << 20
+"""Bytes of a request body: pictures fit, a runaway client does not."""
+
+BIG_BODY = 1 << 18
+"""Bytes from which decoding is left to a thread."""
 
 HIGH_MARK = 1 << 20
 """Bytes of a body that may wait for the route before reading from the client stops."""
@@ -40,6 +47,8 @@ BODY_PATIENCE = 60.0
 """Seconds without a byte of a body after which the client is given up."""
 HUNG_UP = 499
 VISIT = "trillama.visit"
+
+_T = TypeVar("_T")
 
 _BOOT = secrets.token_hex(3)
 _count = itertools.count(1)
@@ -51,11 +60,13 @@ class Visit:
     Attributes:
         id: unique while the server lives; on every log line of the request.
         held: closed, by plain calls, when the request is left.
+        nursery: tasks of the request's own; they end with it.
         started: monotonic nanoseconds.
         status: of the answer, 0 before there is one.
     """
 
-    __slots__ = ("held", "id", "started", "status")
+    __slots__ = ("held", "id", "nursery", "started", "status")
+    nursery: trio.Nursery
 
     def __init__(self, held: ExitStack) -> None:
         self.id = f"{_BOOT}-{next(_count)}"
@@ -117,6 +128,7 @@ class Connection(TrioASGIHTTPConnection):
             return
         request = self._create_request_from_scope(send)
         async with trio.open_nursery() as nursery:
+            self._visit.nursery = nursery
             nursery.start_soon(self._listen, nursery, request, receive)
             nursery.start_soon(self._answer, nursery, request, send)
 
@@ -128,7 +140,7 @@ class Connection(TrioASGIHTTPConnection):
             query = self.scope["query_string"].decode("latin1")
             target = clean_path(path) + (f"?{query}" if query else "")
             return empty(307, {"Location": target})
-        return native_error(ShuttingDown()) if self.app.draining else None
+        return error_response(ShuttingDown(), path) if self.app.draining else None
 
     def _report(self) -> None:
         if self.app.access_log:
@@ -158,7 +170,7 @@ class Connection(TrioASGIHTTPConnection):
         try:
             response = await self.app.handle_request(request)
         except Exception as error:
-            response = native_error(told(error))
+            response = error_response(told(error), self.scope["path"])
         await self._send(send, response)
         nursery.cancel_scope.cancel()
 
@@ -244,3 +256,11 @@ async def read_body(limit: int) -> bytes:
         data += chunk
         if len(data) > limit:
             raise TooLarge(f"the request body is larger than {limit} bytes")
+
+
+async def read_as(decode: Callable[[bytes], _T]) -> _T:
+    """The body, decoded."""
+    body = await read_body(MAX_BODY)
+    if len(body) < BIG_BODY:
+        return decode(body)
+    return await trio.to_thread.run_sync(decode, body)

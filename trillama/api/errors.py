@@ -7,6 +7,7 @@ family is a bug: it is logged with its traceback and told to the client without 
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Callable
 
 import structlog
 from quart import Response, current_app, request
@@ -14,6 +15,7 @@ from quart_trio import QuartTrio
 
 from ..base.errors import Busy, ShuttingDown, TrillamaError
 from ..wire.gojson import encode
+from ..wire.openai import errors as openai
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +29,16 @@ class TooLarge(TrillamaError):
 
     status = 413
     code = "request_too_large"
+
+
+class NoRoute(TrillamaError):
+    """Nothing answers at this path, or not to this method."""
+
+    code = "unknown_url"
+
+    def __init__(self, status: int, method: str, path: str) -> None:
+        super().__init__(f"{status}: nothing answers {method} {path}")
+        self.status = status
 
 
 class SlowBody(TrillamaError):
@@ -53,13 +65,11 @@ def empty(status: int, headers: dict[str, str] | None = None) -> Response:
     return response
 
 
-def native_error(error: TrillamaError) -> Response:
-    """The native dialect: one key."""
+def error_response(error: TrillamaError, path: str) -> Response:
+    """The answer to a request that failed, in the words of the dialect ``path`` belongs to."""
+    dialect = next(body for prefix, body in _DIALECTS if path.startswith(prefix))
     return Response(
-        encode({"error": error.message}),
-        status=error.status,
-        headers=status_headers(error),
-        content_type=JSON,
+        dialect(error), status=error.status, headers=status_headers(error), content_type=JSON
     )
 
 
@@ -79,6 +89,18 @@ def llama_error(error: TrillamaError) -> Response:
     )
 
 
+def native_error(error: TrillamaError) -> bytes:
+    """The native dialect: one key."""
+    return encode({"error": error.message})
+
+
+_DIALECTS: tuple[tuple[str, Callable[[TrillamaError], bytes]], ...] = (
+    ("/v1/", openai.error_body),
+    ("", native_error),
+)
+"""The beginning of a path to how errors are told there."""
+
+
 def told(error: BaseException) -> TrillamaError:
     """``error`` as a client may hear it; what is not the client's doing is logged here."""
     if isinstance(error, TrillamaError):
@@ -90,26 +112,35 @@ def told(error: BaseException) -> TrillamaError:
 
 
 async def _ours(error: TrillamaError) -> Response:
-    return native_error(told(error))
+    return error_response(told(error), request.path)
 
 
 async def _foreign(error: Exception) -> Response:
     status = getattr(error, "code", None)
     if isinstance(status, int):  # one of the framework's own, as it is raised for bad requests
         return Response(f"{status} {error}", status, content_type="text/plain")
-    return native_error(told(error))
+    return error_response(told(error), request.path)
 
 
 async def _no_route(error: Exception) -> Response:
     if target := _unslashed(request.path):
         return empty(301 if request.method == "GET" else 307, {"Location": target})
-    return Response("404 page not found", 404, content_type="text/plain")
+    return _not_here(404, "404 page not found", {})
 
 
 async def _wrong_method(error: Exception) -> Response:
     allowed = getattr(error, "valid_methods", None) or ()
     headers = {"Allow": ", ".join(method for method in _METHODS if method in allowed)}
-    return Response("405 method not allowed", 405, headers, content_type="text/plain")
+    return _not_here(405, "405 method not allowed", headers)
+
+
+def _not_here(status: int, text: str, headers: dict[str, str]) -> Response:
+    """Plain text, as Ollama's router says it; JSON where clients of other dialects expect that."""
+    if not request.path.startswith("/v1/"):
+        return Response(text, status, headers, content_type="text/plain")
+    response = error_response(NoRoute(status, request.method, request.path), request.path)
+    response.headers.update(headers)
+    return response
 
 
 def _unslashed(path: str) -> str:

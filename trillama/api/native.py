@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
-import trio
 from quart import Blueprint, Response
 
 from ..base.turns import TurnRequest
@@ -19,26 +15,10 @@ from ..wire.native import (
 )
 from ..wire.records import ChatRecords, GenerateRecords, Records
 from .answering import read_whole
-from .connection import read_body, visit
+from .connection import read_as, visit
 from .errors import JSON
 from .streaming import stream
 from .turn import Desk, Turn
-
-MAX_BODY = 64 << 20
-"""Bytes of a request body: pictures fit, a runaway client does not."""
-
-BIG_BODY = 1 << 18
-"""Bytes from which decoding is left to a thread."""
-
-
-_T = TypeVar("_T")
-
-
-async def _read(decode: Callable[[bytes], _T]) -> _T:
-    body = await read_body(MAX_BODY)
-    if len(body) < BIG_BODY:
-        return decode(body)
-    return await trio.to_thread.run_sync(decode, body)
 
 
 async def _whole(turn: Turn, records: Records) -> Response:
@@ -65,13 +45,13 @@ def routes(desk: Desk) -> Blueprint:
 
     @blueprint.post("/api/generate")
     async def generate() -> Response:
-        request = await _read(read_generate)
+        request = await read_as(read_generate)
         turn = generate_turn(request)
         return await _answer(desk, request, turn, GenerateRecords(request.model))
 
     @blueprint.post("/api/chat")
     async def chat() -> Response:
-        request = await _read(read_chat)
+        request = await read_as(read_chat)
         return await _answer(desk, request, chat_turn(request), ChatRecords(request.model))
 
     return blueprint

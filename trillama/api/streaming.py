@@ -4,31 +4,40 @@ A streamed body outlives the route that made it, so what it reads from is held b
 (see ``connection.Visit``) and closed here as soon as the last chunk is out. Events that have piled
 up while the client was slow go out together: one record a token, fewer writes. What comes while the
 body waits goes straight to the socket where ``express`` has a way. Trouble after the first line
-becomes a last line in the dialect's own words; the status cannot change any more.
+becomes a last line in the dialect's own words; the status cannot change any more. A dialect that
+has a word for "still here" says it whenever nothing else was said for a while.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
+import trio
 from quart import Response
 from quart.wrappers.response import ResponseBody
 
 from ..base.errors import TrillamaError
-from ..base.turns import TurnEvent
 from .errors import told
 from .express import Express
 
-Tap = Callable[[Sequence[TurnEvent]], bool]
+SILENCE = 10.0
+"""Seconds without a byte after which a stream says that it is still there."""
+
+E = TypeVar("E")
+_Shown = TypeVar("_Shown", contravariant=True)
+_Read = TypeVar("_Read", covariant=True)
+
+Tap: TypeAlias = Callable[[Sequence[_Read]], bool]
 """Takes events while a reader waits; false once it wants the reader woken."""
 
 
-class Source(Protocol):
-    """Where events come from: a turn."""
+class Source(Protocol[_Read]):
+    """Where events come from: a turn, or several."""
 
-    async def receive_many(self, tap: Tap | None = None) -> Sequence[TurnEvent]:
+    async def receive_many(self, tap: Tap[_Read] | None = None) -> Sequence[_Read]:
         """Events that wait, at least one; none once all were read, or when ``tap`` has refused."""
         ...
 
@@ -37,12 +46,12 @@ class Source(Protocol):
         ...
 
 
-class Writer(Protocol):
+class Writer(Protocol[_Shown]):
     """How a dialect writes events."""
 
     content_type: str
 
-    def write(self, events: Sequence[TurnEvent]) -> bytes:
+    def write(self, events: Sequence[_Shown]) -> bytes:
         """Bytes for events that came together."""
         ...
 
@@ -50,8 +59,12 @@ class Writer(Protocol):
         """Bytes that end a stream in trouble."""
         ...
 
+    def keep_alive(self) -> bytes:
+        """Bytes that say nothing; empty where the dialect has none."""
+        ...
 
-class EventBody(ResponseBody):
+
+class EventBody(ResponseBody, Generic[E]):
     """The body of one streamed answer.
 
     Args:
@@ -61,14 +74,15 @@ class EventBody(ResponseBody):
         express: set before the body is read by whoever sends it, where there is a fast way.
     """
 
-    def __init__(self, source: Source, writer: Writer, first: Sequence[TurnEvent]) -> None:
+    def __init__(self, source: Source[E], writer: Writer[E], first: Sequence[E] = ()) -> None:
         self.express: Express | None = None
         self._source = source
         self._writer = writer
         self._first = first
         self._over = False
+        self._patience = SILENCE if writer.keep_alive() else math.inf
 
-    async def __aenter__(self) -> EventBody:
+    async def __aenter__(self) -> EventBody[E]:
         return self
 
     async def __aexit__(
@@ -79,41 +93,43 @@ class EventBody(ResponseBody):
     ) -> None:
         self._source.close()
 
-    def __aiter__(self) -> EventBody:
+    def __aiter__(self) -> EventBody[E]:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._first:
-            events, self._first = self._first, ()
-            return self._writer.write(events)
         if self._over:
             raise StopAsyncIteration
         try:
             events = await self._receive()
+            if events is None:
+                return self._writer.keep_alive()
+            if events:
+                return self._writer.write(events)
         except Exception as error:
             self._over = True
             return self._writer.error(told(error))
-        if not events:
-            raise StopAsyncIteration
-        return self._writer.write(events)
+        raise StopAsyncIteration
 
-    async def _receive(self) -> Sequence[TurnEvent]:
-        """Events for the usual way; the first of them takes along what the socket left."""
-        express = self.express
-        if express is None:
-            return await self._source.receive_many()
+    async def _receive(self) -> Sequence[E] | None:
+        """Events for the usual way, none once all were read; None after a long silence."""
+        if self._first:
+            first, self._first = self._first, ()
+            return first
         while True:
-            events = await self._source.receive_many(self._tap)
-            if events or not express.clogged:
+            with trio.move_on_after(self._patience) as silence:
+                events = await self._source.receive_many(self._tap if self.express else None)
+            if silence.cancelled_caught:
+                return None
+            if events or self.express is None or not self.express.clogged:
                 return events
-            await express.flush()
+            await self.express.flush()
 
-    def _tap(self, events: Sequence[TurnEvent]) -> bool:
+    def _tap(self, events: Sequence[E]) -> bool:
         assert self.express is not None
         return self.express.push(self._writer.write(events))
 
 
-async def stream(source: Source, writer: Writer) -> Response:
+async def stream(source: Source[E], writer: Writer[E]) -> Response:
     """A response that streams ``source``; waits for its first event.
 
     Raises:

@@ -98,6 +98,10 @@ class Records:
         """The line that ends a stream in trouble."""
         return b'{"error":' + encode_text(error.message) + b"}\n"
 
+    def keep_alive(self) -> bytes:
+        """Nothing: a line of NDJSON always says something."""
+        return b""
+
     def _record(self, said: Piece, ending: bytes) -> bytes:
         moment = self._clock.utc().encode()
         return self._head + moment + b'"' + self._open + self._said(said) + ending

@@ -1,0 +1,47 @@
+"""Routes of OpenAI's dialect: chat and the list of models."""
+
+from __future__ import annotations
+
+import trio
+from quart import Blueprint, Response
+
+from ..models.installed import InstalledModel
+from ..wire.gojson import encode
+from ..wire.openai.chat import chat_turns, read_chat
+from ..wire.openai.chat_records import ChatRecords
+from ..wire.openai.models import Listed, model_list, model_object
+from ..wire.openai.records import Heading
+from .answering import answer
+from .connection import read_as, visit
+from .errors import JSON
+from .turn import Desk
+
+
+def _listed(model: InstalledModel, name: str = "") -> Listed:
+    return Listed(name or model.name.short, model.modified, model.name.namespace)
+
+
+def routes(desk: Desk) -> Blueprint:
+    """The routes, answered by ``desk``."""
+    blueprint = Blueprint("openai", __name__)
+
+    @blueprint.post("/v1/chat/completions")
+    async def chat() -> Response:
+        request = await read_as(read_chat)
+        turns = chat_turns(request)
+        heading = Heading(visit().id, request.model)
+        records = ChatRecords(heading, len(turns), includes_usage=request.includes_usage)
+        return await answer(desk, turns, records, streamed=bool(request.stream))
+
+    @blueprint.get("/v1/models")
+    async def models() -> Response:
+        await desk.ready.wait()
+        found = await trio.to_thread.run_sync(desk.models.installed)
+        return Response(encode(model_list(map(_listed, found))), content_type=JSON)
+
+    @blueprint.get("/v1/models/<path:name>")
+    async def model(name: str) -> Response:
+        found = await desk.find(name)
+        return Response(encode(model_object(_listed(found, name))), content_type=JSON)
+
+    return blueprint
