@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import library, llama_server, native, openai, tokens
+from .api import editing, library, llama_server, native, openai, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -102,12 +102,14 @@ class Server:
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))
         self.app.register_blueprint(openai.routes(self.desk))
+        if isinstance(store, ModelStore):
+            self.app.register_blueprint(editing.routes(self.desk, store))
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)
 
     async def _start(self) -> None:
         await self.app.nursery.start(self._live)
-        self.app.nursery.start_soon(self._bring_bundled)
+        self.app.nursery.start_soon(self._open_store)
 
     async def _stop(self) -> None:
         self._scope.cancel()
@@ -123,12 +125,11 @@ class Server:
             if not self._scope.cancel_called:
                 self.broken.set()
 
-    async def _bring_bundled(self) -> None:
+    async def _open_store(self) -> None:
+        """Clear away what a crash left behind, and see that the bundled model is there."""
         try:
             if isinstance(self.store, ModelStore):
-                await trio.to_thread.run_sync(ensure_bundled, self.store)
-        except Exception as error:  # the server is of use without it
-            log.warning("the bundled model could not be installed", exc_info=error)
+                await trio.to_thread.run_sync(_prepare, self.store)
         finally:
             self.desk.ready.set()
 
@@ -140,6 +141,19 @@ class Server:
         patience = math.inf if wait == FOREVER else wait / SECOND
         if not await self.scheduler.wait_drained(trio.current_time() + patience):
             log.warning("the drain time is over; running answers were ended")
+
+
+def _prepare(store: ModelStore) -> None:
+    for what, work in (("bundled model not installed", ensure_bundled), ("not pruned", _prune)):
+        try:
+            work(store)
+        except Exception as error:  # the server is of use without it
+            log.warning(what, exc_info=error)
+
+
+def _prune(store: ModelStore) -> None:
+    if not store.noprune and (count := store.prune()):
+        log.info("stale files removed", count=count)
 
 
 def create_app(settings: Settings, backend: Backend, store: Models) -> Application:
@@ -247,7 +261,9 @@ def serve(settings: Settings) -> None:
     """
     configure_logs(settings.log_format, settings.debug)
     sock = listen(settings.address)
-    server = Server(settings, LazyBackend(), ModelStore(Path(settings.models)))
+    server = Server(
+        settings, LazyBackend(), ModelStore(Path(settings.models), noprune=settings.noprune)
+    )
     where = {"address": settings.address.url, "models": settings.models}
     log.info("listening", version=__version__, **where)
     trio.run(_main, server, sock)

@@ -5,8 +5,8 @@ durably: temporary file, fsync, rename, fsync of the folder. A crash leaves whol
 temporary files, never half a blob. Writers of one digest may race; each ends with the whole file.
 
 Called by ``models/`` and the API's blob routes, through a worker thread: every function blocks.
-Never builds a path from anything but a ``Digest``, never follows what a client names, never deletes
-a blob that it did not just stage.
+Never builds a path from anything but a ``Digest``, never follows what a client names, never knows
+who needs a blob: ``models/pruning.py`` does.
 """
 
 from __future__ import annotations
@@ -197,13 +197,34 @@ class BlobStore:
         with translated("read", path), path.open("rb") as file:
             return file.read(cap)
 
+    def entries(self) -> list[os.DirEntry[str]]:
+        """Everything in the folder: whole blobs, partial ones, and what is neither."""
+        if not self.folder.is_dir():
+            return []
+        with translated("list", self.folder), os.scandir(self.folder) as entries:
+            return list(entries)
+
     def statistics(self) -> BlobStatistics:
         """Count and sum of the whole blobs; walks the folder."""
-        if not self.folder.is_dir():
-            return BlobStatistics(0, 0)
-        with translated("list", self.folder), os.scandir(self.folder) as entries:
-            sizes = [entry.stat().st_size for entry in entries if _is_blob(entry)]
+        sizes = [
+            entry.stat().st_size
+            for entry in self.entries()
+            if Digest.of_file(entry.name) and entry.is_file()
+        ]
         return BlobStatistics(len(sizes), sum(sizes))
+
+    def remove(self, digest: Digest) -> bool:
+        """Delete a blob; false when it was not there. The caller knows that nobody needs it.
+
+        Raises:
+            StoreError.
+        """
+        try:
+            with translated("delete", self.path(digest)):
+                self.path(digest).unlink()
+        except NotFound:
+            return False
+        return True
 
     def require_room(self, size: int) -> None:
         """Refuse early what cannot fit.
@@ -314,13 +335,6 @@ class BlobStore:
     def _temporary(self) -> Path:
         # Ollama's own pattern: its start-up pruning clears what a crash leaves behind.
         return self.folder / f"sha256-{secrets.randbits(63)}"
-
-
-def _is_blob(entry: os.DirEntry[str]) -> bool:
-    try:
-        return Digest(entry.name).file_name == entry.name and entry.is_file()
-    except BadRequest:
-        return False
 
 
 def _open_regular(path: Path) -> BinaryIO:

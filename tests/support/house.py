@@ -19,6 +19,7 @@ from trillama.engine.fake import FakeBackend, FakeWeights, Hooks, Script, echo_c
 from trillama.models.capabilities import Details
 from trillama.models.installed import InstalledModel
 from trillama.models.manifest import Config, Layer, Manifest
+from trillama.models.store import ModelStore
 
 CHATML = FakeWeights().chat_template
 DETAILS = Details("", "gguf", "llama", ("llama",), "1.2M", "F16", 4096, 64)
@@ -61,6 +62,9 @@ class Shelf:
     def installed(self) -> list[InstalledModel]:
         return list(self.models.values())
 
+    def licenses(self, model: InstalledModel) -> list[str]:
+        return []
+
 
 class House:
     """A server, what it stands on, and how to reach it.
@@ -70,11 +74,11 @@ class House:
         wires: connections to it; closed at the end of the test.
     """
 
-    def __init__(self, script: Script, shelf: Shelf, settings: dict[str, Any]) -> None:
+    def __init__(self, script: Script, shelf: Shelf | ModelStore, settings: dict[str, Any]) -> None:
         self.hooks = Hooks()
         weights = {
             str(one.weights): FakeWeights(script=script, chat_template=one.chat_template)
-            for one in shelf.models.values()
+            for one in (shelf.models.values() if isinstance(shelf, Shelf) else ())
         }
         self.backend = FakeBackend(script, weights=weights, hooks=self.hooks)
         self.shelf = shelf
@@ -111,7 +115,8 @@ class House:
 async def houses(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
     """A fixture that starts houses: ``await build(*models, script=..., **settings)``.
 
-    With ``listening=False`` the test starts the server itself. All are stopped at the end.
+    With ``listening=False`` the test starts the server itself; with ``store`` the models are those
+    of a folder. All are stopped at the end.
     """
     built: list[House] = []
 
@@ -119,9 +124,10 @@ async def houses(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
         *models: InstalledModel,
         script: Script = echo_canary,
         listening: bool = True,
+        store: ModelStore | None = None,
         **settings: Any,
     ) -> House:
-        house = House(script, Shelf(*(models or (model("m"),))), settings)
+        house = House(script, store or Shelf(*(models or (model("m"),))), settings)
         built.append(house)
         if listening:
             sock = listen(Address("http", "127.0.0.1", 0))

@@ -1,75 +1,46 @@
-"""Routes about models and the server itself: ``/``, version, tags, ps."""
+"""Routes that tell of models and the server itself: ``/``, version, tags, ps, show."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import trio
 from quart import Blueprint, Response
+from quart import request as current_request
 
 from .. import __version__
-from ..base.errors import TrillamaError
-from ..base.names import parse_name
+from ..base.errors import NotFound, TrillamaError
+from ..base.names import ModelName, ModelReference, Source, parse_name, parse_reference
 from ..engine.base import Backend
+from ..models.describe import read_headers
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Resident
-from ..wire.gojson import encode, local_time
+from ..wire.gojson import encode
+from ..wire.library import ShowRequest, read_show
+from .connection import read_as
+from .entries import Overlay, process_entry, show_entry, tag_entry
 from .errors import JSON
 from .turn import Desk
+
+SHOWN = 64
+"""Answers of show that are kept: clients ask for the same models again and again."""
+
+COPILOT = "GitHubCopilotChat/"
+"""A client that takes ``general.basename`` for the name of the model."""
 
 RUNNING = "Ollama is running"
 """What Ollama's clients and health checks look for at ``/``."""
 
 
-def _details(model: InstalledModel) -> dict[str, Any]:
-    details = model.details
-    return {
-        "parent_model": details.parent_model,
-        "format": details.format,
-        "family": details.family,
-        "families": details.families or None,
-        "parameter_size": details.parameter_size,
-        "quantization_level": details.quantization_level,
-    }
+class RemoteDetails(TrillamaError):
+    """The model runs elsewhere, where nobody is asked."""
 
+    status = 403
+    code = "cloud_disabled"
 
-def tag_entry(model: InstalledModel) -> dict[str, Any]:
-    """One model of ``/api/tags``."""
-    details = model.details
-    sizes = {"context_length": details.context_length, "embedding_length": details.embedding_length}
-    entry = {
-        "name": model.name.short,
-        "model": model.name.short,
-        "modified_at": local_time(model.modified),
-        "size": model.size,
-        "digest": model.digest,
-        "details": {**_details(model), **{name: size for name, size in sizes.items() if size}},
-    }
-    if model.capabilities:
-        entry["capabilities"] = list(model.capabilities)
-    return entry
-
-
-def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool) -> dict[str, Any]:
-    """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded.
-
-    ``context_length`` is what one request may use: the pool, or what the model was trained for.
-    """
-    empty = dict.fromkeys(
-        ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
-    )
-    trained = model.details.context_length if model else 0
-    details = {**_details(model), "parent_model": ""} if model else {**empty, "families": None}
-    return {
-        "name": resident.name,
-        "model": resident.name,
-        "size": resident.size,
-        "digest": model.digest if model else "",
-        "details": details,
-        "expires_at": local_time(resident.expires_at),
-        "size_vram": resident.size if on_gpu else 0,
-        "context_length": min(resident.context_length, trained or resident.context_length),
-    }
+    def __init__(self) -> None:
+        super().__init__("ollama cloud is disabled: remote model details are unavailable")
 
 
 def _json(value: object) -> Response:
@@ -77,17 +48,29 @@ def _json(value: object) -> Response:
 
 
 class Library:
-    """What the routes below show."""
+    """What the routes below tell."""
 
     def __init__(self, desk: Desk, backend: Backend) -> None:
         self._desk = desk
         self._backend = backend
+        self._entries: list[tuple[InstalledModel, bytes]] = []
+        self._shown: OrderedDict[tuple[ModelName, str, int], bytes] = OrderedDict()
 
-    async def tags(self) -> list[dict[str, Any]]:
+    async def tags(self) -> bytes:
         """Installed models, newest first."""
         await self._desk.ready.wait()
-        models = await trio.to_thread.run_sync(self._desk.models.installed)
-        return [tag_entry(model) for model in models]
+        return await trio.to_thread.run_sync(self._tags)
+
+    def _tags(self) -> bytes:
+        models = self._desk.models.installed()
+        # A model is one object for as long as its manifest is the same, so identity finds it.
+        known = {id(model): (model, entry) for model, entry in self._entries}
+        entries = [
+            (model, known[id(model)][1] if id(model) in known else encode(tag_entry(model)))
+            for model in models
+        ]
+        self._entries = entries
+        return b'{"models":[' + b",".join(entry for _, entry in entries) + b"]}"
 
     async def processes(self) -> list[dict[str, Any]]:
         """Loaded models, the one that leaves last first."""
@@ -112,6 +95,46 @@ class Library:
         except TrillamaError:
             return None
 
+    async def show(self, request: ShowRequest, basename: str = "") -> bytes:
+        """Everything about one model.
+
+        Args:
+            basename: told as the ``general.basename`` of the weights.
+
+        Raises:
+            BadRequest: no name, or a malformed one.
+            NotFound: there is no such model.
+            RemoteDetails: it is one that runs elsewhere.
+        """
+        reference = parse_reference(request.model)
+        if reference.source is Source.CLOUD:
+            raise RemoteDetails
+        await self._desk.ready.wait()
+        overlay = Overlay(request.system, request.options, basename, request.verbose)
+        return await trio.to_thread.run_sync(self._show, reference, overlay)
+
+    def _show(self, reference: ModelReference, overlay: Overlay) -> bytes:
+        try:
+            model = self._desk.models.find(reference)
+        except NotFound:
+            raise NotFound(f"model '{reference.short}' not found") from None
+        if model.config.remote_host:
+            raise RemoteDetails
+        if overlay != Overlay():
+            return self._described(model, overlay)
+        key = (model.name, model.digest, model.modified)
+        if key not in self._shown:
+            self._shown[key] = self._described(model, overlay)
+        self._shown.move_to_end(key)
+        while len(self._shown) > SHOWN:
+            self._shown.popitem(last=False)
+        return self._shown[key]
+
+    def _described(self, model: InstalledModel, overlay: Overlay) -> bytes:
+        licenses = self._desk.models.licenses(model)
+        headers = read_headers(model, verbose=overlay.verbose)
+        return encode(show_entry(model, licenses, headers, overlay))
+
 
 def routes(desk: Desk, backend: Backend) -> Blueprint:
     """The routes, answered from what ``desk`` has and ``backend`` knows of its devices."""
@@ -128,10 +151,17 @@ def routes(desk: Desk, backend: Backend) -> Blueprint:
 
     @blueprint.route("/api/tags", methods=["GET", "HEAD"])
     async def tags() -> Response:
-        return _json({"models": await library.tags()})
+        return Response(await library.tags(), content_type=JSON)
 
     @blueprint.get("/api/ps")
     async def ps() -> Response:
         return _json({"models": await library.processes()})
+
+    @blueprint.post("/api/show")
+    async def show() -> Response:
+        request = await read_as(read_show)
+        client = current_request.headers.get("User-Agent", "")
+        basename = request.model if client.startswith(COPILOT) else ""
+        return Response(await library.show(request, basename), content_type=JSON)
 
     return blueprint

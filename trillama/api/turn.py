@@ -66,6 +66,10 @@ class Models(Protocol):
         """All of them."""
         ...
 
+    def licenses(self, model: InstalledModel) -> list[str]:
+        """Texts of its licenses."""
+        ...
+
 
 class Turn:
     """One answer on its way: neutral events to read, everything given back when it is left.

@@ -44,6 +44,15 @@ class BadField(BadRequest):
         self.field = field
 
 
+class InvalidName(BadRequest):
+    """A text that should name a model cannot."""
+
+    code = "invalid_name"
+
+    def __init__(self, message: str = "invalid model name") -> None:
+        super().__init__(message)
+
+
 class Unsupported(BadRequest):
     """A known feature that this model or this version cannot do; never ignored in silence."""
 

@@ -12,7 +12,7 @@ import re
 
 import msgspec
 
-from .errors import BadRequest
+from .errors import BadRequest, InvalidName
 
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
@@ -42,6 +42,15 @@ class Digest(str):
             raise BadRequest("invalid digest format")
         return super().__new__(cls, f"sha256:{found[1].lower()}")
 
+    @classmethod
+    def of_file(cls, name: str) -> Digest | None:
+        """The digest that a file of the blobs folder is named for; None if it is no whole blob."""
+        try:
+            digest = cls(name)
+        except BadRequest:
+            return None
+        return digest if digest.file_name == name else None
+
     @property
     def hex(self) -> str:
         """The 64 digits alone."""
@@ -57,7 +66,7 @@ class ModelName(msgspec.Struct, frozen=True, order=True):
     """A fully qualified, valid name; the case of each part is kept.
 
     Raises:
-        BadRequest: a part breaks the grammar.
+        InvalidName: a part breaks the grammar.
     """
 
     host: str
@@ -68,7 +77,7 @@ class ModelName(msgspec.Struct, frozen=True, order=True):
     def __post_init__(self) -> None:
         for rule, part in zip(_PART_RULES, self.parts, strict=True):
             if not rule.fullmatch(part):
-                raise BadRequest("invalid model name")
+                raise InvalidName
 
     @property
     def parts(self) -> tuple[str, str, str, str]:
@@ -103,7 +112,7 @@ def parse_name(text: str) -> ModelName:
     """Read ``[scheme://][host/][namespace/]model[:tag]``; the scheme is dropped.
 
     Raises:
-        BadRequest: "invalid model name".
+        InvalidName.
     """
     rest, colon, tag = text.rpartition(":")
     if not colon or "/" in tag:
@@ -161,7 +170,18 @@ def _split_pin(text: str) -> tuple[str, Digest | None]:
     try:
         return base, Digest(pin)
     except BadRequest:
-        raise BadRequest("invalid model name") from None
+        raise InvalidName from None
+
+
+def parse_pinned(text: str) -> ModelReference:
+    """Read a name that may be pinned but has no source suffix and no blanks around it.
+
+    Raises:
+        InvalidName.
+    """
+    base, digest = _split_pin(text)
+    tagged = ":" in base.rpartition("/")[2]
+    return ModelReference(parse_name(base), Source.ANY, digest, tagged)
 
 
 def parse_reference(text: str) -> ModelReference:
@@ -169,7 +189,8 @@ def parse_reference(text: str) -> ModelReference:
     and may be pinned to one manifest by ``@sha256:`` and its 64 digits.
 
     Raises:
-        BadRequest: "model is required", "invalid model name", or two suffixes at once.
+        InvalidName: it breaks the grammar.
+        BadRequest: "model is required", or two suffixes at once.
     """
     plain = text.strip()
     if not plain:

@@ -22,6 +22,7 @@ from . import manifest as media
 from .capabilities import Details, WeightFacts, capabilities, details, weight_facts
 from .gguf import read_gguf
 from .manifest import Config, Layer, Manifest, parse_config
+from .tree import Found
 
 log = structlog.get_logger(__name__)
 
@@ -153,15 +154,6 @@ def _tool_call(fields: Any) -> ToolCall:
         return ToolCall(ToolFunction(str(function["name"]), dict(arguments)), fields.get("id", ""))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CorruptModel("a stored message has a tool call that is none") from None
-
-
-class Found(msgspec.Struct, frozen=True):
-    """A manifest as it lies in the store; ``modified`` in nanoseconds."""
-
-    name: ModelName
-    manifest: Manifest
-    digest: str
-    modified: int
 
 
 def read_installed(found: Found, blobs: BlobStore, cache: FactsCache) -> InstalledModel:

@@ -1,7 +1,7 @@
-"""The models folder: which models there are, and how one comes in.
+"""The models folder: which models there are, how one comes in, and how one goes.
 
-Owns ``manifests/`` beside the blobs, in Ollama's layout; the manifest tree is the only truth,
-scanned on every call and parsed again only where a file changed. Called by the Desk and the
+Owns ``manifests/`` (see ``tree``) beside the blobs; the manifest tree is the only truth, looked
+through on every call and parsed again only where a file changed. Called by the Desk and the
 commands through a worker thread: every function blocks. Never loads weights, and never lets one bad
 manifest hide the others.
 """
@@ -9,24 +9,26 @@ manifest hide the others.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
-from trillama.base.errors import BadRequest, CorruptModel, NotFound, TrillamaError
-from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
-from trillama.blobs import BlobStore, make_folder, replace_file, translated
+from trillama.base.errors import NotFound, StoreError, TrillamaError
+from trillama.base.names import Digest, ModelName, ModelReference, parse_name, parse_reference
+from trillama.blobs import BlobStore
 
 from . import manifest as media
 from .capabilities import size_text, weight_facts
 from .gguf import read_gguf
-from .installed import FactsCache, Found, InstalledModel, read_installed
+from .holds import Holds
+from .installed import FactsCache, InstalledModel, read_installed
 from .manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
+from .pruning import digests_of, remove_stale, remove_unreferenced
+from .tree import ManifestTree, Stamp, stamp_of
 from .validation import validate_weights
 
 log = structlog.get_logger(__name__)
@@ -56,24 +58,38 @@ class _Seen(msgspec.Struct, frozen=True):
         complete: every blob it needs was there; otherwise the next look reads again.
     """
 
-    stamp: tuple[int, int, int]
+    stamp: Stamp
     model: InstalledModel | None
     complete: bool
 
 
 class ModelStore:
-    """The models of one folder. Safe to use from many threads."""
+    """The models of one folder. Safe to use from many threads.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        noprune: keep the blobs of a model that is replaced.
+
+    Attributes:
+        tree: the manifests.
+        blobs: what they name.
+        holds: what an operation in progress needs, before a manifest names it.
+    """
+
+    def __init__(self, root: Path, *, noprune: bool = False) -> None:
         self.root = root
+        self.noprune = noprune
         self.blobs = BlobStore(root)
-        self._manifests = root / "manifests"
+        self.tree = ManifestTree(root / "manifests")
+        self.holds = Holds()
         self._facts = FactsCache(self.blobs)
         self._seen: dict[str, _Seen] = {}
         self._lent: dict[tuple[str, ...], InstalledModel] = {}
+        self._writing = threading.Lock()  # manifests do not change while blobs are pruned
 
     def __repr__(self) -> str:
         return f"<ModelStore {self.root} {len(self._seen)} manifests seen>"
+
+    # -- looking ----------------------------------------------------------------------------------
 
     def installed(self) -> list[InstalledModel]:
         """All models, newest first by whole seconds, then by name.
@@ -82,13 +98,14 @@ class ModelStore:
             StoreError: the folder exists but cannot be listed.
         """
         found: dict[str, _Seen] = {}
-        for path in self._manifest_files():
+        for path in self.tree.files():
             with contextlib.suppress(NotFound):
                 found[path] = self._look(path)
         self._seen = found
         models = [seen.model for seen in found.values() if seen.model]
-        there = {model.name.folded for model in models}
-        models += [model for key, model in self._lent.items() if key not in there]
+        if self._lent:
+            there = {model.name.folded for model in models}
+            models += [model for key, model in self._lent.items() if key not in there]
         return sorted(models, key=lambda one: (-(one.modified // 10**9), one.name.short))
 
     def find(self, wanted: ModelName | ModelReference | str) -> InstalledModel:
@@ -123,7 +140,7 @@ class ModelStore:
         return [one for one in self.installed() if one.name.folded[:3] == name.folded[:3]]
 
     def _find(self, wanted: ModelName) -> InstalledModel:
-        path = self._spelled(wanted)
+        path = self.tree.spelled(wanted)
         if path is None:
             if wanted.folded in self._lent:
                 return self._lent[wanted.folded]
@@ -143,74 +160,9 @@ class ModelStore:
         blobs = (self.blobs.read_bytes(digest, media.TEXT_CAP) for digest in model.licenses)
         return [data.decode("utf-8", "replace") for data in blobs]
 
-    def import_gguf(
-        self, path: Path, name: ModelName | str, extras: Extras | None = None
-    ) -> InstalledModel:
-        """Bring a GGUF file into the store under ``name``, replacing what had it.
-
-        Raises:
-            BadRequest: the text is no name, or the path no regular file.
-            NotFound: there is no such file.
-            ModelLoadError: llama.cpp would not survive the file, or does not know it.
-            StoreFull, StoreError.
-        """
-        target = parse_name(name) if isinstance(name, str) else name
-        extras = extras or Extras()
-        validate_weights(path)
-        weights = self.blobs.publish_file(path, link=extras.link)
-        layers = [Layer(media.MODEL, weights.digest, weights.size), *self._extra_layers(extras)]
-        config = self._config(self.blobs.path(weights.digest), extras)
-        data = manifest_bytes(
-            Manifest(config=self._publish(media.CONFIG_TYPE, config), layers=tuple(layers))
-        )
-        self._write_manifest(target, data)
-        log.info("model imported", model=target.short, weights=weights.digest, how=weights.how)
-        return self.find(target)
-
-    def lend(self, model: InstalledModel) -> None:
-        """Serve a model whose files lie elsewhere, until the store has one of its name."""
-        self._lent[model.name.folded] = model
-
-    def _config(self, weights: Path, extras: Extras) -> bytes:
-        return config_bytes(config_of(weights, bundled=extras.bundled))
-
-    def _extra_layers(self, extras: Extras) -> list[Layer]:
-        layers = [self._publish(media.LICENSE, text.encode()) for text in extras.licenses]
-        if extras.system:
-            layers.append(self._publish(media.SYSTEM, extras.system.encode()))
-        if extras.parameters:
-            layers.append(self._publish(media.PARAMS, go_document(extras.parameters)))
-        return layers
-
-    def _publish(self, media_type: str, data: bytes) -> Layer:
-        return Layer(media_type, self.blobs.publish_bytes(data), len(data))
-
-    def _write_manifest(self, name: ModelName, data: bytes) -> None:
-        spelled = self._spelled(name)
-        target = Path(spelled) if spelled else self._manifests.joinpath(*name.parts)
-        with translated("prepare", self._manifests):
-            make_folder(self._manifests)
-        replace_file(target, data, staging=self._manifests)
-
-    def _manifest_files(self) -> Iterator[str]:
-        if not self._manifests.exists():
-            return
-        with translated("list", self._manifests):
-            yield from _walk(str(self._manifests), 4)
-
-    def _spelled(self, name: ModelName) -> str | None:
-        """Path of the manifest of ``name``, in whatever case it is spelled on disk."""
-        exact = self._manifests.joinpath(*name.parts)
-        if exact.is_file():
-            return str(exact)
-        folded = os.path.join(self._manifests, *name.parts).lower()
-        return next((path for path in self._manifest_files() if path.lower() == folded), None)
-
     def _look(self, path: str) -> _Seen:
         """The model of a manifest file; what was read before counts while the file is the same."""
-        with translated("read", Path(path)):
-            facts = os.stat(path)
-        stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+        stamp = stamp_of(path)
         known = self._seen.get(path)
         if known and known.stamp == stamp and known.complete:
             return known
@@ -226,18 +178,120 @@ class ModelStore:
         return seen
 
     def _read(self, path: str) -> InstalledModel:
+        return read_installed(self.tree.read(path), self.blobs, self._facts)
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    def publish(self, name: ModelName, data: bytes) -> None:
+        """Make ``data`` the manifest of ``name`` and drop what only the one before it needed.
+
+        The caller holds the blobs that ``data`` names, and has them in the store.
+
+        Raises:
+            CorruptModel: it is no manifest.
+            StoreError: a blob it names is not there, or it cannot be written.
+            StoreFull.
+        """
+        needed = digests_of(media.parse_manifest(data))
+        with self._writing:
+            if missing := [one for one in sorted(needed) if not self.blobs.exists(one)]:
+                raise StoreError(f"{missing[0]} is not in the store, so no model can need it")
+            before = self._needed_by(name)
+            self.tree.write(name, data)
+            if before and not self.noprune:
+                self._drop(before)
+
+    def copy(self, source: ModelName | ModelReference, target: ModelName) -> None:
+        """Give a model another name, replacing what had it; no blob is copied.
+
+        Raises:
+            NotFound: there is no such model.
+            StoreFull, StoreError.
+        """
+        model = self.find(source)
+        path = self.tree.spelled(model.name)
+        if model.name.folded == target.folded or path is None:
+            return
+        with self.holds.hold() as hold:
+            for digest in digests_of(model.manifest):
+                hold.add(digest)
+            self.publish(target, self.tree.bytes_of(path))
+
+    def delete(self, wanted: ModelName | ModelReference) -> None:
+        """Remove a model, sound or not, and the blobs that no other needs.
+
+        Raises:
+            NotFound: there is no such model, or its manifest is another one than the pinned.
+            StoreError.
+        """
+        name = wanted.name if isinstance(wanted, ModelReference) else wanted
+        if isinstance(wanted, ModelReference) and wanted.digest:
+            name = self._find_pinned(wanted).name
+        with self._writing:
+            path = self.tree.spelled(name)
+            if path is None:
+                raise NotFound(f"model '{wanted.short}' not found")
+            needed = self._needed_by(name)
+            self.tree.remove(path)
+            self._drop(needed)
+
+    def prune(self) -> int:
+        """Remove stale files of the blobs folder, see ``pruning``; the number of them."""
+        with self._writing:
+            return remove_stale(self.tree, self.blobs, self.holds)
+
+    def _needed_by(self, name: ModelName) -> set[Digest]:
+        path = self.tree.spelled(name)
         try:
-            name = ModelName(*Path(path).parts[-4:])
-        except BadRequest:
-            raise CorruptModel("the manifest's path is not a model name") from None
-        with translated("read", Path(path)), open(path, "rb") as file:
-            data = file.read(media.MANIFEST_CAP + 1)
-            modified = os.fstat(file.fileno()).st_mtime_ns
-        if len(data) > media.MANIFEST_CAP:
-            raise CorruptModel(f"the manifest is larger than {media.MANIFEST_CAP} bytes")
-        digest = hashlib.sha256(data).hexdigest()
-        found = Found(name, media.parse_manifest(data), digest, modified)
-        return read_installed(found, self.blobs, self._facts)
+            return digests_of(self.tree.read(path).manifest) if path else set()
+        except TrillamaError:
+            return set()  # a damaged manifest: pruning at a start finds what it has named
+
+    def _drop(self, digests: Iterable[Digest]) -> None:
+        removed = remove_unreferenced(digests, self.tree, self.blobs, self.holds)
+        if removed:
+            log.info("blobs removed", count=len(removed))
+
+    def lend(self, model: InstalledModel) -> None:
+        """Serve a model whose files lie elsewhere, until the store has one of its name."""
+        self._lent[model.name.folded] = model
+
+    def import_gguf(
+        self, path: Path, name: ModelName | str, extras: Extras | None = None
+    ) -> InstalledModel:
+        """Bring a GGUF file into the store under ``name``, replacing what had it.
+
+        Raises:
+            BadRequest: the text is no name, or the path no regular file.
+            NotFound: there is no such file.
+            ModelLoadError: llama.cpp would not survive the file, or does not know it.
+            StoreFull, StoreError.
+        """
+        target = parse_name(name) if isinstance(name, str) else name
+        extras = extras or Extras()
+        validate_weights(path)
+        with self.holds.hold() as hold:
+            weights = self.blobs.publish_file(path, link=extras.link)
+            hold.add(weights.digest)
+            layers = [Layer(media.MODEL, weights.digest, weights.size), *self._extra_layers(extras)]
+            config = config_of(self.blobs.path(weights.digest), bundled=extras.bundled)
+            layer = self._publish(media.CONFIG_TYPE, config_bytes(config))
+            for one in (layer, *layers):
+                hold.add(one.blob)
+            self.publish(target, manifest_bytes(Manifest(config=layer, layers=tuple(layers))))
+        log.info("model imported", model=target.short, weights=weights.digest, how=weights.how)
+        return self.find(target)
+
+    def _extra_layers(self, extras: Extras) -> list[Layer]:
+        layers = [self._publish(media.LICENSE, text.encode()) for text in extras.licenses]
+        if extras.system:
+            layers.append(self._publish(media.SYSTEM, extras.system.encode()))
+        if extras.parameters:
+            layers.append(self._publish(media.PARAMS, go_document(extras.parameters)))
+        return layers
+
+    def _publish(self, media_type: str, data: bytes) -> Layer:
+        return Layer(media_type, self.blobs.publish_bytes(data), len(data))
 
 
 def config_of(weights: Path, *, bundled: bool = False) -> Config:
@@ -253,19 +307,3 @@ def config_of(weights: Path, *, bundled: bool = False) -> Config:
         architecture="amd64",
         os="linux",
     )
-
-
-def _walk(folder: str, depth: int) -> Iterator[str]:
-    """Files exactly ``depth`` levels below ``folder``; what cannot be listed is passed over."""
-    try:
-        entries = list(os.scandir(folder))
-    except NotADirectoryError:
-        return
-    except PermissionError as error:
-        log.warning("folder skipped", folder=folder, reason=error.strerror)
-        return
-    for entry in entries:
-        if depth > 1:
-            yield from _walk(entry.path, depth - 1)
-        elif entry.is_file():
-            yield entry.path

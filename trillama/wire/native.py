@@ -126,6 +126,9 @@ _COMMON: goshape.Table = {
     "top_logprobs": goshape.integer,
     "_debug_render_only": goshape.boolean,
 }
+MESSAGE = goshape.struct_of(_MESSAGE, "api.Alias", _message)
+"""Reads one message of a conversation."""
+
 _GENERATE: goshape.Table = {
     **_COMMON,
     "prompt": goshape.string,
@@ -138,9 +141,7 @@ _GENERATE: goshape.Table = {
 }
 _CHAT: goshape.Table = {
     **_COMMON,
-    "messages": goshape.list_of(
-        goshape.struct_of(_MESSAGE, "api.Alias", _message), "[]api.Message"
-    ),
+    "messages": goshape.list_of(MESSAGE, "[]api.Message"),
     "tools": tools,
     "tool_choice": tool_choice,
 }

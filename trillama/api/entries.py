@@ -1,0 +1,127 @@
+"""Models as the API tells of them: entries of lists, and the whole of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from ..models.describe import (
+    Headers,
+    metadata,
+    modelfile_text,
+    parameter_lines,
+    template_of,
+    tensors,
+)
+from ..models.installed import InstalledModel
+from ..nursery_scheduler import Resident
+from ..wire.gojson import local_time
+
+
+def _details(model: InstalledModel) -> dict[str, Any]:
+    details = model.details
+    return {
+        "parent_model": details.parent_model,
+        "format": details.format,
+        "family": details.family,
+        "families": details.families or None,
+        "parameter_size": details.parameter_size,
+        "quantization_level": details.quantization_level,
+    }
+
+
+def _filled(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value}
+
+
+def _remote(model: InstalledModel) -> dict[str, Any]:
+    config = model.config
+    return _filled({"remote_model": config.remote_model, "remote_host": config.remote_host})
+
+
+def tag_entry(model: InstalledModel) -> dict[str, Any]:
+    """One model of ``/api/tags``."""
+    details = model.details
+    sizes = {"context_length": details.context_length, "embedding_length": details.embedding_length}
+    return {
+        "name": model.name.short,
+        "model": model.name.short,
+        **_remote(model),
+        "modified_at": local_time(model.modified),
+        "size": model.size,
+        "digest": model.digest,
+        "details": {**_details(model), **_filled(sizes)},
+        **_filled({"capabilities": list(model.capabilities)}),
+    }
+
+
+def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool) -> dict[str, Any]:
+    """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded.
+
+    ``context_length`` is what one request may use: the pool, or what the model was trained for.
+    """
+    empty = dict.fromkeys(
+        ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
+    )
+    trained = model.details.context_length if model else 0
+    details = {**_details(model), "parent_model": ""} if model else {**empty, "families": None}
+    return {
+        "name": resident.name,
+        "model": resident.name,
+        "size": resident.size,
+        "digest": model.digest if model else "",
+        "details": details,
+        "expires_at": local_time(resident.expires_at),
+        "size_vram": resident.size if on_gpu else 0,
+        "context_length": min(resident.context_length, trained or resident.context_length),
+    }
+
+
+class Overlay(msgspec.Struct, frozen=True):
+    """What a client wants laid over a model before it is shown.
+
+    Attributes:
+        options: over its parameters, in the Modelfile alone.
+        basename: told as ``general.basename``.
+        verbose: with the arrays of its headers.
+    """
+
+    system: str = ""
+    options: dict[str, Any] = {}
+    basename: str = ""
+    verbose: bool = False
+
+
+def show_entry(
+    model: InstalledModel, licenses: list[str], headers: Headers, overlay: Overlay
+) -> dict[str, Any]:
+    """The answer of ``/api/show``."""
+    verbose = overlay.verbose
+    shown = msgspec.structs.replace(
+        model,
+        system=overlay.system or model.system,
+        parameters=model.parameters | overlay.options,
+    )
+    info = metadata(headers.weights, verbose=verbose) if headers.weights else {}
+    seen = headers.projector
+    return {
+        **_filled({"license": "\n".join(licenses)}),
+        "modelfile": modelfile_text(shown, licenses),
+        **_filled({"parameters": parameter_lines(model.parameters)}),
+        "template": template_of(model),
+        **_filled({"system": shown.system}),
+        "details": _details(model),
+        **_filled({"messages": [_message(one.role, one.content) for one in model.messages]}),
+        **_remote(model),
+        "model_info": info | _filled({"general.basename": overlay.basename}),
+        **_filled({"projector_info": metadata(seen, verbose=verbose) if seen else {}}),
+        **_filled({"tensors": tensors(headers.weights) if headers.weights else []}),
+        **_filled({"capabilities": list(model.capabilities)}),
+        "modified_at": local_time(model.modified),
+        **_filled({"requires": model.config.requires}),
+    }
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
