@@ -302,12 +302,12 @@ class Batcher:
 
     def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat]) -> None:
         """Choose a token for each row of ``logits``, rows in the order of ``seats``."""
-        chosen = self._chooser.choose(logits, seats)
+        tokens, scores = self._chooser.choose(logits, seats)
         now = self._clock()
-        for seat, token in zip(seats, chosen, strict=True):
-            self._accept(seat, token, now)
+        for row, (seat, token) in enumerate(zip(seats, tokens, strict=True)):
+            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
 
-    def _accept(self, seat: Seat, token: int, now: int) -> None:
+    def _accept(self, seat: Seat, token: int, event: Sampled) -> None:
         if token < 0:
             self._end(seat, StopReason.ERROR, EngineError("the model gave no usable probabilities"))
             return
@@ -318,7 +318,7 @@ class Batcher:
         seat.fresh.append(token)
         seat.produced += 1
         self._counts.output_tokens += 1
-        self._events.append(Sampled(seat.job.id, token, now))
+        self._events.append(event)
         enough = 0 <= seat.job.options.num_predict <= seat.produced
         full = len(seat.known) + len(seat.fresh) >= seat.limit
         if enough or (full and not self._slide(seat)):

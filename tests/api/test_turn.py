@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.house import House, model
 from trillama.api.answering import read_whole
-from trillama.base.errors import Unsupported
+from trillama.base.errors import BadRequest, PromptTooLong, Unsupported
 from trillama.base.messages import Message
 from trillama.base.turns import Finished, Piece, TurnRequest
 from trillama.engine.fake import babble, fixed
@@ -62,3 +62,26 @@ async def test_pictures_are_refused_by_name(build: Callable[..., Any]) -> None:
     house = await build()
     with pytest.raises(Unsupported, match="images"):
         await answer(house, messages=(Message("user", "x", images=(b"png",)),))
+
+
+async def test_a_prompt_may_be_tokens(build: Callable[..., Any]) -> None:
+    """They reach the model as they are; tokens it does not have are refused."""
+    house = await build()
+    told = tuple(b'Repeat: "abc"')
+    said, end = await answer(house, messages=(), raw_tokens=told)
+
+    assert (said.content, end.usage.prompt_tokens) == ("abc", len(told))
+    for wrong in (-1, 260, 10**30):
+        with pytest.raises(BadRequest, match=r"prompt holds a token outside 0\.\.259"):
+            await answer(house, messages=(), raw_tokens=(1, wrong))
+
+
+async def test_a_prompt_of_tokens_is_cut_only_on_demand(build: Callable[..., Any]) -> None:
+    """Like any other prompt."""
+    house = await build()
+    asked: dict[str, Any] = {"messages": (), "raw_tokens": (65,) * 50, "options": {"num_ctx": 40}}
+    with pytest.raises(PromptTooLong):
+        await answer(house, **asked)
+    _, end = await answer(house, **asked, truncate=True)
+
+    assert (end.dropped, end.usage.prompt_tokens) == (20, 30)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
+from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.engine.base import Chain
 from trillama.engine.choose import WORTH_A_THREAD, Chooser, parts
@@ -14,12 +15,14 @@ from trillama.engine.sampling import RowSampler
 from trillama.engine.topk import Floats
 
 N_VOCAB = WORTH_A_THREAD // 4
+PROMPT = np.arange(9, dtype=np.int32)
 
 
 @dataclass
 class Row:
     sampler: RowSampler
     chain: Chain | None = None
+    job: Job = field(default_factory=lambda: Job(id="j", prompt=PROMPT, limit=99))
 
 
 def rows(count: int) -> list[Row]:
@@ -28,14 +31,13 @@ def rows(count: int) -> list[Row]:
         Options(temperature=0),
         Options(temperature=1.5, top_k=7, top_p=0.5, seed=2),
     ]
-    prompt = np.arange(9, dtype=np.int32)
-    return [Row(RowSampler(kinds[row % 3], prompt, N_VOCAB)) for row in range(count)]
+    return [Row(RowSampler(kinds[row % 3], PROMPT, N_VOCAB)) for row in range(count)]
 
 
 def chosen(logits: Floats, threads: int) -> list[int]:
     chooser = Chooser(threads)
     try:
-        return chooser.choose(logits.copy(), rows(len(logits)))
+        return chooser.choose(logits.copy(), rows(len(logits))).tokens
     finally:
         chooser.close()
 
@@ -70,3 +72,18 @@ def test_a_row_without_a_token_is_told_from_any_part() -> None:
     tokens = chosen(logits, 4)
     assert tokens.pop(6) == -1
     assert min(tokens) >= 0
+
+
+def test_scores_come_from_untouched_logits() -> None:
+    """Penalties and biases do not show in what a client is told, and only who asks is told."""
+    logits = np.zeros((2, N_VOCAB), np.float32)
+    logits[:, 5] = 3
+    asked = Row(RowSampler(Options(temperature=0, logit_bias=((7, 50.0),)), PROMPT, N_VOCAB))
+    asked.job.logprobs = 1
+    chooser = Chooser()
+    tokens, scores = chooser.choose(logits, [rows(1)[0], asked])
+    chooser.close()
+
+    assert list(scores) == [1]
+    assert (tokens[1], scores[1].top[0][0]) == (7, 5)
+    assert scores[1].top[0][1] - scores[1].logprob == pytest.approx(3)

@@ -18,6 +18,7 @@ class Pieces:
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.pieces = list(pieces)
+        self.controls: dict[str, int] = {}
 
 
 def stream(pieces: Iterable[bytes], stop: tuple[str, ...] = ()) -> tuple[list[str], TextStream]:
@@ -167,3 +168,11 @@ def test_the_stop_string_that_ended_the_text_is_told() -> None:
     """Of several completed at once the longest; "" where none was."""
     assert stream([b"one ST", b"OP two"], ("OP", "STOP"))[1].stop == "STOP"
     assert stream([b"one"], ("STOP",))[1].stop == ""
+
+
+def test_a_stop_string_may_be_a_control_token() -> None:
+    """It has no text to be found in; what was held back before it is text after all."""
+    stream = TextStream(FakeVocabulary(), ("<|im_start|>", "abc"))
+    shown = "".join(map(stream.push, (*b"xab", 258, *b"c")))
+
+    assert (shown, stream.stopped, stream.stop) == ("xab", True, "<|im_start|>")

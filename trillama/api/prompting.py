@@ -78,6 +78,8 @@ class Prompter:
             PromptTooLong: it does not fit and may not be cut.
             BadRequest: the template refuses the conversation, or ``context`` is no list of tokens.
         """
+        if self._request.raw_tokens:
+            return self._given(limit, options)
         messages = conversation(self._model, self._request)
         text = await self.render(messages)
         least = least_tokens(text, self._runner.vocabulary)
@@ -93,6 +95,22 @@ class Prompter:
             tokens = _cut(tokens, room, options.num_keep)
         return Prompt(tokens, whole - len(tokens), self._parser(text), self._shown())
 
+    def _given(self, limit: int, options: Options) -> Prompt:
+        """The prompt of a request that brought tokens."""
+        tokens = self._checked("prompt", self._request.raw_tokens)
+        if len(tokens) > limit and not self._request.truncate:
+            raise PromptTooLong(len(tokens), limit)
+        kept = tokens
+        if len(tokens) > limit:
+            kept = _cut(tokens, limit - _reserve(limit, options), options.num_keep)
+        return Prompt(kept, len(tokens) - len(kept), self._parser(""), self._shown())
+
+    def _checked(self, name: str, tokens: Sequence[int]) -> Tokens:
+        size = self._runner.vocabulary.size
+        if tokens and not 0 <= min(tokens) <= max(tokens) < size:
+            raise BadRequest(f"{name} holds a token outside 0..{size - 1}")
+        return np.array(tokens, np.int32)
+
     async def render(self, messages: Sequence[Message]) -> str:
         """The text for ``messages``, or the raw text."""
         if self._request.raw:
@@ -101,17 +119,15 @@ class Prompter:
         return await trio.to_thread.run_sync(work)
 
     async def _tokens(self, text: str) -> Tokens:
-        prefix = np.array(self._request.prefix or (), np.int64)
+        prefix = self._checked("context", self._request.prefix or ())
         vocabulary = self._runner.vocabulary
-        if len(prefix) and (prefix.min() < 0 or prefix.max() >= vocabulary.size):
-            raise BadRequest(f"context holds a token outside 0..{vocabulary.size - 1}")
         special = not len(prefix) and not self._template.begins_with_bos(text)
         tokens = await self._runner.tokenize(text, add_special=special)
         if not len(prefix):
             return tokens
         if vocabulary.add_bos and prefix[0] != vocabulary.bos:
-            prefix = np.concatenate(([vocabulary.bos], prefix))
-        return np.concatenate((prefix.astype(np.int32), tokens))
+            prefix = np.concatenate((np.array([vocabulary.bos], np.int32), prefix))
+        return np.concatenate((prefix, tokens))
 
     async def _shorten(
         self, messages: Sequence[Message], text: str, tokens: Tokens, room: int

@@ -11,6 +11,7 @@ in the queue, the lease and the sequence are given back by plain calls, at once.
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import string
 import time
@@ -28,11 +29,12 @@ from ..base.messages import ToolCall
 from ..base.names import ModelName, ModelReference, Source, parse_reference
 from ..base.options import Options, merge_options
 from ..base.settings import Settings
-from ..base.turns import Finished, Piece, ToolMode, TurnEvent, TurnRequest
+from ..base.turns import Finished, Piece, TokenLogprob, ToolMode, TurnEvent, TurnRequest
 from ..models.capabilities import COMPLETION, THINKING, TOOLS
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
 from ..runner_pool import Answer, Tokenizer
+from .logprobs import token_logprobs
 from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
 
@@ -84,6 +86,7 @@ class Turn:
         self._prompt = prompt
         self._started = started
         self._parser = prompt.parser
+        self._scores: list[TokenLogprob] = []
         self.tokens: list[int] | None = None
 
     async def receive_many(
@@ -116,14 +119,26 @@ class Turn:
                 continue
             if self.tokens is not None:
                 self.tokens += event.tokens
-            if self._parser is None:
-                found.append(Piece(event.text))
-            else:
-                found += _said(self._parser.push(event.text))
+            if event.scores:
+                self._scores += token_logprobs(event, self._lease.runner.vocabulary)
+            parser = self._parser
+            found += self._said(parser.push(event.text) if parser else Piece(event.text))
         return found
 
+    def _said(self, found: Piece) -> list[Piece]:
+        """What a parser found as a client is told it: text, then calls with ids of their own."""
+        said = [Piece(found.content, found.thinking)] if found.content or found.thinking else []
+        if found.tool_calls:
+            said.append(Piece(tool_calls=tuple(map(_identified, found.tool_calls))))
+        if said and self._scores:
+            said[0] = dataclasses.replace(said[0], logprobs=tuple(self._scores))
+            self._scores = []
+        return said
+
     def _finish(self, done: Done) -> list[TurnEvent]:
-        rest = _said(self._parser.finish()) if self._parser else []
+        rest = self._said(self._parser.finish() if self._parser else Piece())
+        if self._scores:  # of tokens without text
+            rest.append(Piece(logprobs=tuple(self._scores)))
         end = Finished(
             reason=done.reason,
             usage=done.usage,
@@ -146,14 +161,6 @@ class Turn:
 
     def __exit__(self, *left: object) -> None:
         self.close()
-
-
-def _said(found: Piece) -> list[Piece]:
-    """What a parser found as a client is told it: text, then calls with ids of their own."""
-    said = [Piece(found.content, found.thinking)] if found.content or found.thinking else []
-    if found.tool_calls:
-        said.append(Piece(tool_calls=tuple(map(_identified, found.tool_calls))))
-    return said
 
 
 def _identified(call: ToolCall) -> ToolCall:
@@ -252,6 +259,7 @@ class Desk:
                 options=options,
                 limit=limit,
                 shift=request.shift is not False,
+                logprobs=request.logprobs,
                 submitted=time.monotonic_ns(),
                 shown=prompt.shown,
             )
@@ -272,12 +280,10 @@ class Desk:
 
 def _refuse_what_is_missing(request: TurnRequest) -> None:
     asked = {
-        "raw tokens": request.raw_tokens,
         "suffix": request.suffix,
         "template": request.template,
         "tool_choice": request.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED),
         "format": request.constraint,
-        "logprobs": request.logprobs is not None,
         "images": any(message.images for message in request.messages),
     }
     if missing := [name for name, wanted in asked.items() if wanted]:

@@ -39,16 +39,31 @@ class Admitted:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Log-probabilities at one place of an answer, before penalties, temperature and filters.
+
+    Attributes:
+        logprob: of the token that was chosen.
+        top: the most probable tokens with theirs, best first.
+    """
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Sampled:
     """One generated token; end-of-generation tokens are reported by ``Ended`` alone.
 
     Attributes:
         at: monotonic nanoseconds of the sampling.
+        scores: if the job asked for them.
     """
 
     job_id: str
     token: int
     at: int
+    scores: TokenScores | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +109,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that is safe to show: whole characters, and no part of a stop string."""
+    """Text that is safe to show: whole characters, and no part of a stop string.
+
+    Attributes:
+        tokens: those whose text this is, and those before them that have none.
+        scores: of each of ``tokens`` if they were asked for, else empty.
+    """
 
     text: str
     tokens: tuple[int, ...] = ()
+    scores: tuple[TokenScores, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Job:
         limit: positions the sequence may use (prompt + output), <= the pool's cells.
         shift: slide the window when the limit is reached, where the model can; else end by length.
         cache_key: sequences share cached prefixes only within one key (adapter set, tenant).
+        logprobs: None for none, else so many alternatives are reported beside each token.
         submitted: monotonic nanoseconds.
         shown: control tokens that belong to the answer's text, with what they spell.
     """
@@ -32,5 +33,6 @@ class Job:
     limit: int
     shift: bool = False
     cache_key: str = ""
+    logprobs: int | None = None
     submitted: int = 0
     shown: Mapping[int, str] = field(default_factory=dict)

@@ -212,6 +212,7 @@ class Vocabulary(Protocol):
         is_eog: bool, shape (size,); True for tokens that end a generation.
         pieces: bytes of every token as shown in an answer (control tokens are empty).
         controls: ids of the tokens that are not shown, by their text.
+        fill: tokens that mark prefix, suffix and middle for filling in; None if there are none.
         bos, eos, sep: ids or -1.
         add_bos: whether ``tokenize(add_special=True)`` puts BOS in front.
         add_eos, add_sep: whether the model wants EOS behind a text, SEP between two.
@@ -221,6 +222,7 @@ class Vocabulary(Protocol):
     is_eog: npt.NDArray[np.bool_]
     pieces: list[bytes]
     controls: dict[str, int]
+    fill: tuple[int, int, int] | None
     bos: int
     eos: int
     sep: int

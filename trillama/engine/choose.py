@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from trillama.base.errors import EngineError
+from trillama.base.events import TokenScores
+from trillama.base.jobs import Job
 
 from .base import Chain
 from .sampling import RowSampler, sample_rows
+from .scores import token_scores
 
 WORTH_A_THREAD = 1 << 20
 """Logits that take longer to look at than another thread takes to start on them."""
@@ -31,6 +34,7 @@ class Row(Protocol):
         chain: used instead of ``sampler`` where there is one.
     """
 
+    job: Job
     sampler: RowSampler
     chain: Chain | None
 
@@ -40,6 +44,17 @@ def _pick(chain: Chain, row: npt.NDArray[np.float32]) -> int:
         return chain.pick(row)
     except EngineError:
         return -1
+
+
+class Choice(NamedTuple):
+    """Tokens of a step, one a row; -1 where a row gave no usable probabilities.
+
+    Attributes:
+        scores: by row, for the rows that wanted them.
+    """
+
+    tokens: list[int]
+    scores: dict[int, TokenScores]
 
 
 def parts(shape: tuple[int, ...], threads: int) -> list[slice]:
@@ -65,18 +80,24 @@ class Chooser:
         self._threads = threads
         self._pool = ThreadPoolExecutor(max(2, threads), thread_name_prefix="sampling")
 
-    def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> list[int]:
-        """One token for each row; -1 where the row gave no usable probabilities.
+    def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> Choice:
+        """One token for each row.
 
         Args:
             logits: shape (rows, n_vocab); overwritten where penalties apply.
         """
+        raw = {at: logits[at].copy() for at, row in enumerate(rows) if row.job.logprobs is not None}
         chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
         picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in chained]
         chosen = self._sample(logits, [None if row.chain else row.sampler for row in rows])
         for (at, _), pick in zip(chained, picks, strict=True):
             chosen[at] = pick.result()
-        return chosen
+        scores = {
+            at: token_scores(row, chosen[at], rows[at].job.logprobs or 0)
+            for at, row in raw.items()
+            if chosen[at] >= 0
+        }
+        return Choice(chosen, scores)
 
     def _sample(
         self, logits: npt.NDArray[np.float32], samplers: Sequence[RowSampler | None]

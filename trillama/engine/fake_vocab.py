@@ -45,6 +45,7 @@ class FakeVocabulary:
         self.is_eog[[EOS, IM_END]] = True
         self.pieces: list[bytes] = SPELLED[:256] + [b""] * len(SPECIALS)
         self.controls = {text.decode(): token for text, token in SPECIALS.items()}
+        self.fill: tuple[int, int, int] | None = None
         self.bos = BOS
         self.eos = EOS
         self.sep = EOS

@@ -22,6 +22,11 @@ class Pieces(Protocol):
         """Bytes of every token as shown in an answer."""
         ...
 
+    @property
+    def controls(self) -> Mapping[str, int]:
+        """Tokens that an answer does not show, by their text."""
+        ...
+
 
 class _Node:
     """A state of the Aho-Corasick automaton: the longest beginning of a stop string just read.
@@ -76,7 +81,8 @@ class TextStream:
 
     The stop string that is completed first ends the text; of several completed by the same
     character the longest one counts. The result does not depend on how the text was split into
-    tokens. A stop string is looked for in the answer alone, never in the prompt.
+    tokens. A stop string is looked for in the answer alone, never in the prompt. One that spells a
+    control token, which has no text, ends the answer at that token.
 
     Args:
         vocabulary: whose ``pieces`` the tokens are.
@@ -90,7 +96,17 @@ class TextStream:
         held: what is held back because a stop string may begin with it.
     """
 
-    __slots__ = ("_decode", "_pieces", "_root", "_shown", "_state", "held", "stop", "stopped")
+    __slots__ = (
+        "_controls",
+        "_decode",
+        "_pieces",
+        "_root",
+        "_shown",
+        "_state",
+        "held",
+        "stop",
+        "stopped",
+    )
 
     def __init__(
         self,
@@ -102,6 +118,8 @@ class TextStream:
         self.stop = ""
         self._shown = shown
         self._pieces = vocabulary.pieces
+        found = ((vocabulary.controls.get(word), word) for word in stop)
+        self._controls = {token: word for token, word in found if token is not None}
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._root = _automaton(tuple(word for word in stop if word))
         self._state = self._root
@@ -109,9 +127,18 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """Text that is safe to show now that ``token`` is known; "" after the stop."""
+        if token in self._controls:
+            return self._end_at(self._controls[token])
         if token in self._shown:
             return self._spell(self._shown[token])
         return self._advance(self._decode(self._pieces[token]))
+
+    def _end_at(self, control: str) -> str:
+        """Stop at a control token; what was held back is text after all."""
+        text = self.finish()
+        if not self.stopped:
+            self.stopped, self.stop = True, control
+        return text
 
     def finish(self) -> str:
         """What was held back; broken bytes at the end become U+FFFD. Call it once, at the end."""

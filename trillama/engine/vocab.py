@@ -101,6 +101,7 @@ class LlamaVocabulary:
             for token, piece in enumerate(self.pieces)
             if not piece
         }
+        self.fill = _fill(pointer, self.size)
         self.is_eog = np.fromiter(
             (_is_eog(pointer, token) for token in range(self.size)), np.bool_, self.size
         )
@@ -185,6 +186,16 @@ def _spell(pointer: int, token: int, *, special: bool) -> bytes:
         if length >= 0:
             return buffer.raw[:length]
         room = -length
+
+
+def _fill(pointer: int, size: int) -> tuple[int, int, int] | None:
+    """Tokens that mark prefix, suffix and middle; all or none."""
+    before, after, middle = (
+        int(read(pointer))
+        for read in (lib.llama_vocab_fim_pre, lib.llama_vocab_fim_suf, lib.llama_vocab_fim_mid)
+    )
+    known = all(0 <= token < size for token in (before, after, middle))
+    return (before, after, middle) if known else None
 
 
 def _suppressed(pointer: int, size: int) -> npt.NDArray[np.int32]:

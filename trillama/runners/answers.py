@@ -24,6 +24,7 @@ from ..base.events import (
     StepEvent,
     StopReason,
     Text,
+    TokenScores,
     Usage,
 )
 from ..base.jobs import Job
@@ -107,6 +108,7 @@ class Answer:
         self._reader = trio.lowlevel.ParkingLot()
         self._tap: Tap | None = None
         self._unshown: tuple[int, ...] = ()
+        self._unshown_scores: tuple[TokenScores, ...] = ()
         self._prompt_tokens = len(job.prompt)
         self._cached_tokens = self._output_tokens = 0
         self._submitted_at = job.submitted or time.monotonic_ns()
@@ -142,6 +144,8 @@ class Answer:
         self._output_tokens += 1
         self._first_at = self._first_at or event.at
         self._unshown += (event.token,)
+        if event.scores is not None:
+            self._unshown_scores += (event.scores,)
         text = self._text.push(event.token)
         if text:
             self._show(text)
@@ -164,8 +168,8 @@ class Answer:
 
     def _show(self, text: str) -> None:
         """Pass on ``text``; past the mailbox only while the reader still waits in it."""
-        said = Text(text, self._unshown)
-        self._unshown = ()
+        said = Text(text, self._unshown, self._unshown_scores)
+        self._unshown = self._unshown_scores = ()
         if self._tap is not None and self._reader:
             if not self._tap(said):
                 self._reader.unpark_all()

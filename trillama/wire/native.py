@@ -189,6 +189,7 @@ def _common(request: _Common) -> dict[str, Any]:
         "keep_alive": request.keep_alive,
         "truncate": request.truncate,
         "shift": request.shift,
+        "logprobs": request.top_logprobs if request.logprobs else None,
     }
 
 
@@ -208,7 +209,6 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
             "template": bool(request.template),
             "images": bool(request.images),
             "format": request.format not in (None, ""),
-            "logprobs": request.logprobs,
         }
     )
     common = _common(request) | {"verb": "generate"}
@@ -240,7 +240,6 @@ def chat_turn(request: ChatRequest) -> TurnRequest:
         {
             "images": any(message.images for message in request.messages),
             "format": request.format not in (None, ""),
-            "logprobs": request.logprobs,
         }
     )
     return TurnRequest(

@@ -13,10 +13,27 @@ from typing import Any, ClassVar
 
 from ..base.errors import TrillamaError
 from ..base.messages import ToolCall
-from ..base.turns import Finished, Piece, TurnEvent
-from .gojson import Clock, encode, encode_text, with_numbers
+from ..base.turns import Candidate, Finished, Piece, TokenLogprob, TurnEvent
+from .gojson import Clock, encode, encode_text, number, with_numbers
 
 _MORE = b',"done":false}\n'
+
+
+def _candidate(found: Candidate) -> dict[str, Any]:
+    shown = {"token": found.text.decode("utf-8", "replace"), "logprob": number(found.logprob)}
+    return shown | ({"bytes": list(found.text)} if found.text else {})
+
+
+def _logprob(found: TokenLogprob) -> dict[str, Any]:
+    top = [_candidate(one) for one in found.top]
+    return _candidate(found.chosen) | ({"top_logprobs": top} if top else {})
+
+
+def _with_logprobs(record: bytes, said: Piece) -> bytes:
+    """``record`` with the log-probabilities of a piece as its last field."""
+    entries = encode([_logprob(one) for one in said.logprobs])
+    end = record.rindex(b"}")
+    return record[:end] + b',"logprobs":' + entries + record[end:]
 
 
 def _metrics(event: Finished) -> dict[str, Any]:
@@ -67,7 +84,9 @@ class Records:
         start = self._head + self._clock.utc().encode() + b'"' + self._open
         return b"".join(
             [
-                start + self._said(event) + _MORE
+                start
+                + self._said(event)
+                + (_with_logprobs(_MORE, event) if event.logprobs else _MORE)
                 if isinstance(event, Piece)
                 else start + b'""' + self._close + self._ending(event)
                 for event in events
@@ -76,7 +95,8 @@ class Records:
 
     def whole(self, said: Piece, end: Finished) -> bytes:
         """The one object of an answer that is not streamed."""
-        return self._record(said, self._ending(end)).rstrip()
+        ending = self._ending(end).rstrip()
+        return self._record(said, _with_logprobs(ending, said) if said.logprobs else ending)
 
     def nothing_said(self, reason: str) -> bytes:
         """The object that answers a mere load or unload."""
