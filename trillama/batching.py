@@ -23,7 +23,7 @@ from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
 from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
-from .engine.budget import StepBudget
+from .engine.budget import Load, StepBudget
 from .engine.choose import Chooser
 from .engine.gang import Gang
 from .engine.operations import Operation, carry_out
@@ -210,7 +210,8 @@ class Batcher:
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(generating, len(waiting))
+        depth = sum(seat.place.length for seat in waiting) / len(waiting)
+        budget = self._budget.choose(Load(generating, len(waiting), depth, self._kv.used))
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._apply(self._kv.make_room(generating + budget))
         budget = min(budget, self._kv.free - generating)
@@ -242,7 +243,8 @@ class Batcher:
         if not self._decode(plan):
             return False
         logits = self._context.logits()
-        self._budget.observe(len(plan.heads), plan.prompt_tokens, self._clock() - started)
+        elapsed = self._clock() - started
+        self._budget.observe(plan.load(self._kv.used), plan.prompt_tokens, elapsed)
         for seat in plan.heads:
             self._kv.grow(seat.place)
         for seat, count in plan.chunks:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from .base.errors import BadRequest, PromptTooLong
 from .base.jobs import Job
 from .engine.base import Batch, Chain, Context
+from .engine.budget import Load
 from .engine.prefix_tree import common_length
 from .engine.sampling import RowSampler, Tier, tier
 from .kv import MIN_REUSE, KVPool, KVStatistics, Sequence
@@ -99,6 +100,11 @@ class Plan:
     def prompt_tokens(self) -> int:
         """Prompt rows of the step."""
         return sum(count for _, count in self.chunks)
+
+    def load(self, cells: int) -> Load:
+        """What the budget learns from; ``cells`` of the pool are in use."""
+        seen = sum(seat.place.length * count for seat, count in self.chunks)
+        return Load(len(self.heads), len(self.chunks), seen / max(self.prompt_tokens, 1), cells)
 
     def __bool__(self) -> bool:
         return bool(self.heads or self.chunks)

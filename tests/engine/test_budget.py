@@ -2,87 +2,143 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from trillama.engine.budget import FIRST_CHUNK, GRAIN, STRETCH, UNNOTICED_NS, StepBudget
+from trillama.engine.budget import (
+    FIRST_CHUNK,
+    GRAIN,
+    IDLE_STEP_NS,
+    KNEE,
+    STRETCH,
+    UNNOTICED_NS,
+    Load,
+    StepBudget,
+)
 
 MS = 1_000_000
 
 
-def machine(generating: int, prompt: int, token_ns: float = 1.0 * MS) -> int:
-    """Nanoseconds of a step on a machine of plain costs: 2 ms a row, 1 ms a prompt token."""
-    return int(2 * MS * generating + token_ns * prompt)
+@dataclass(frozen=True)
+class Machine:
+    """Milliseconds of a row, of a prompt token, and of 1,000 cells: seen by a row in a small step,
+    in use in a large one."""
+
+    row: float = 2
+    token: float = 1
+    seen: float = 0
+    used: float = 0
+
+    def step(self, load: Load, tokens: int) -> int:
+        """Nanoseconds of a step."""
+        time = self.row * load.generating + self.token * tokens
+        if load.generating + tokens < KNEE:
+            time += self.seen * tokens * load.depth / 1000
+        elif tokens:
+            time += self.used * load.cells / 1000
+        return int(time * MS)
 
 
-def trained(mode: str = "auto", generating: int = 16, token_ns: float = 1.0 * MS) -> StepBudget:
+def trained(
+    machine: Machine | None = None, load: Load | None = None, mode: str = "auto"
+) -> StepBudget:
+    machine, load = machine or Machine(), load or Load(16)
     budget = StepBudget(mode, 2048, 512)
+    budget.observe(Load(0), 512, machine.step(Load(0, cells=512), 512))
     for _ in range(30):
-        budget.observe(generating, 0, machine(generating, 0))
-        chunk = budget.choose(generating)
-        budget.observe(generating, chunk, machine(generating, chunk, token_ns))
+        budget.observe(Load(load.generating), 0, machine.step(load, 0))
+        tokens = budget.choose(load)
+        budget.observe(load, tokens, machine.step(load, tokens))
     return budget
 
 
 def test_a_step_with_prompt_tokens_stays_within_its_stretch() -> None:
     """The gap of running streams is bounded by what was measured."""
-    chunk = trained().choose(16)
-    assert machine(16, chunk) <= STRETCH * machine(16, 0)
-    assert machine(16, chunk + 2 * GRAIN) > STRETCH * machine(16, 0)
+    tokens, machine = trained().choose(Load(16)), Machine()
+    bound = STRETCH * machine.step(Load(16), 0)
+    assert machine.step(Load(16), tokens) <= bound < machine.step(Load(16), tokens + 2 * GRAIN)
 
 
 def test_a_slower_prompt_gets_smaller_chunks() -> None:
-    """Attention over a long context makes tokens dearer; the chunk shrinks with it."""
-    assert trained(token_ns=2.0 * MS).choose(16) < trained().choose(16)
+    """Tokens that cost more come fewer at a time."""
+    assert trained(Machine(token=2)).choose(Load(16)) < trained().choose(Load(16))
+
+
+def test_a_long_context_shrinks_chunks_to_single_tokens() -> None:
+    """Attention over a long context makes tokens dearer; the bound holds down to one token."""
+    machine, load = Machine(seen=4, used=40), Load(16, 1, 10_000, 12_000)
+    tokens = trained(machine, load).choose(load)
+    assert tokens == 1
+    assert machine.step(load, 1) <= STRETCH * machine.step(load, 0)
+
+
+def test_what_was_learned_at_one_depth_holds_at_another() -> None:
+    """A prompt of which more is computed gets smaller chunks before a slow step was seen."""
+    machine = Machine(seen=1, used=400)
+    budget = trained(machine, Load(16, 1, 500, 3000))
+    for depth in range(500, 4000, 500):
+        load = Load(16, 1, depth, 3000 + depth)
+        tokens = budget.choose(load)
+        assert machine.step(load, tokens) <= 1.05 * budget.allowed_ns(load)
+        budget.observe(load, tokens, machine.step(load, tokens))
+
+
+def test_tiles_are_used_where_they_are_cheaper() -> None:
+    """Where single rows pay dearly for what they see, a large step carries more a second."""
+    load = Load(16, 16, 2000, 4000)
+    assert trained(Machine(seen=2, used=5), load).choose(load) >= KNEE - 16
+    assert trained(Machine(seen=0.1, used=100), load).choose(load) < KNEE - 16
 
 
 def test_gaps_nobody_notices_are_used() -> None:
     """Beside one quick stream a chunk may take as long as a gap that is not seen."""
-    chunk = trained(generating=1).choose(1)
-    assert machine(1, chunk) > STRETCH * machine(1, 0)
-    assert machine(1, chunk) <= UNNOTICED_NS
+    load, machine = Load(1), Machine()
+    tokens = trained(machine, load).choose(load)
+    assert STRETCH * machine.step(load, 0) < machine.step(load, tokens) <= 1.05 * UNNOTICED_NS
 
 
 def test_many_who_wait_outweigh_few_who_run() -> None:
     """One stream is not kept smooth at the price of fifteen that cannot begin."""
-    few = trained(generating=1)
-    assert few.choose(1, 15) > 10 * few.choose(1, 1)
-    many = trained(generating=16)
-    assert many.choose(16, 8) == many.choose(16, 1)
+    few = trained(load=Load(1))
+    assert few.choose(Load(1, 15)) > 5 * few.choose(Load(1, 1))
+    many = trained(load=Load(16))
+    assert many.choose(Load(16, 3)) == many.choose(Load(16, 1))
 
 
 def test_an_idle_server_takes_whole_batches() -> None:
     """While nobody generates a step is bounded by time alone."""
     budget = StepBudget("auto", 2048, 512)
-    assert budget.choose(0) == 512
-    budget.observe(0, 512, 512 * MS // 2)
-    assert budget.choose(0) == 2048
+    assert budget.choose(Load(0)) == 512
+    budget.observe(Load(0), 512, IDLE_STEP_NS // 4)
+    assert budget.choose(Load(0)) == 2048
 
 
 def test_a_slow_machine_lets_newcomers_join() -> None:
     """On a machine of 100 ms a token even a prompt-only step ends before long."""
     budget = StepBudget("auto", 2048, 512)
-    budget.observe(0, 128, 128 * 100 * MS)
-    assert budget.choose(0) == 128
+    budget.observe(Load(0), 128, 128 * 100 * MS)
+    assert budget.choose(Load(0)) == 128
 
 
 def test_before_anything_is_measured_chunks_are_small() -> None:
     """The first mixed step is careful."""
-    assert StepBudget("auto", 2048, 512).choose(4) == FIRST_CHUNK
+    assert StepBudget("auto", 2048, 512).choose(Load(4)) == FIRST_CHUNK
 
 
 @pytest.mark.parametrize(("mode", "chunk"), [("off", 2032), ("48", 48), ("9999", 2032)])
 def test_the_budget_can_be_fixed_or_switched_off(mode: str, chunk: int) -> None:
     """A number is taken as it is, off means the rest of the batch."""
-    assert trained(mode).choose(16) == chunk
+    assert trained(mode=mode).choose(Load(16)) == chunk
 
 
 def test_one_noisy_step_does_not_close_the_tap() -> None:
     """A hiccup of the machine makes the next chunks smaller, never nothing, and is forgotten."""
-    budget = trained()
-    usual = budget.choose(16)
-    budget.observe(16, usual, 2000 * MS)
-    assert budget.choose(16) >= GRAIN
+    budget, load, machine = trained(), Load(16), Machine()
+    usual = budget.choose(load)
+    budget.observe(load, usual, 2000 * MS)
+    assert budget.choose(load) >= 1
     for _ in range(30):
-        chunk = budget.choose(16)
-        budget.observe(16, chunk, machine(16, chunk))
-    assert budget.choose(16) >= usual - GRAIN
+        tokens = budget.choose(load)
+        budget.observe(load, tokens, machine.step(load, tokens))
+    assert budget.choose(load) >= usual - GRAIN
