@@ -1,16 +1,18 @@
-"""Trains `tiny` on the CPU against the clock, so that every run ends annealed.
+"""Trains `tiny` against the clock, so that every run ends annealed.
 
 Run as `python -m training.train --tokenizer TOK --out DIR --deadline ISO-TIME [--resume]`. Writes
 DIR/last.pt every few minutes and DIR/final.pt at the deadline. May be stopped and continued with
-SIGSTOP/SIGCONT at any moment.
+SIGSTOP/SIGCONT at any moment. Two CPU cores take 4,096 tokens a step (the default); a GPU is
+fed with `--device cuda --batch-tokens 16384 --workers 2`.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +25,6 @@ from torch import Tensor
 from training.batches import IGNORE, SHORT, Batch, batches
 from training.model import Config, Tiny
 
-N_TOKENS = 4096
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
 WARMUP, DECAY_FROM = 60, 0.3  # steps; share of the run
 SAVE_EVERY, LOG_EVERY = 240.0, 20  # seconds; steps
@@ -75,17 +76,19 @@ def optimizers(model: Tiny) -> list[torch.optim.Optimizer]:
     rest = [p for p in model.parameters() if not any(p is m for m in matrices)]
     return [
         Muon(matrices, MUON_RATE),
-        torch.optim.AdamW(rest, ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(
+            rest, ADAM_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=rest[0].is_cuda
+        ),
     ]
 
 
 def mask_of(docs: Tensor) -> Tensor:
     """Additive mask (rows, 1, width, width): causal, inside one document."""
     width = docs.shape[1]
-    seen = (docs[:, :, None] == docs[:, None, :]) & torch.ones(
-        width, width, dtype=torch.bool
-    ).tril()
-    return torch.zeros(seen.shape, dtype=torch.bfloat16).masked_fill(~seen, float("-inf"))[:, None]
+    earlier = torch.ones(width, width, dtype=torch.bool, device=docs.device).tril()
+    seen = (docs[:, :, None] == docs[:, None, :]) & earlier
+    free = torch.zeros(seen.shape, dtype=torch.bfloat16, device=docs.device)
+    return free.masked_fill(~seen, float("-inf"))[:, None]
 
 
 def loss_of(model: Tiny, tokens: Tensor, mask: Tensor, where: Tensor, targets: Tensor) -> Tensor:
@@ -122,8 +125,9 @@ class Clock:
 class Trainer:
     """Network, optimizers and the step count; writes itself to a folder and reads itself back."""
 
-    def __init__(self, n_vocab: int, out: Path) -> None:
-        self.model = Tiny(Config(n_vocab=n_vocab))
+    def __init__(self, n_vocab: int, out: Path, device: str) -> None:
+        self.device = device
+        self.model = Tiny(Config(n_vocab=n_vocab)).to(device)
         self.opts = optimizers(self.model)
         self.bases = [[group["lr"] for group in opt.param_groups] for opt in self.opts]
         self.forward = torch.compile(loss_of, dynamic=False)
@@ -143,20 +147,22 @@ class Trainer:
 
     def load(self, name: str) -> float:
         """Continue from a checkpoint; returns its progress."""
-        data = torch.load(self.out / name)
+        data = torch.load(self.out / name, map_location=self.device)
         self.model.load_state_dict(data["model"])
         for opt, state in zip(self.opts, data["opts"], strict=True):
             opt.load_state_dict(state)
         self.step_number = data["step"]
         return float(data["progress"])
 
-    def step(self, batch: Batch, progress: float) -> float:
-        """One optimizer step; returns the loss."""
+    def step(self, batch: Batch, progress: float) -> Tensor:
+        """One optimizer step; returns the loss, which a GPU may still be computing."""
         # Long rows are rare: compiling their shape would cost more than it saves.
         forward = self.forward if batch.tokens.shape[1] == SHORT else loss_of
-        tokens, mask = torch.from_numpy(batch.tokens), mask_of(torch.from_numpy(batch.docs))
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = forward(self.model, tokens, mask, *learned(batch))
+        tokens = torch.from_numpy(batch.tokens).to(self.device)
+        mask = mask_of(torch.from_numpy(batch.docs).to(self.device))
+        where, targets = (found.to(self.device) for found in learned(batch))
+        with torch.autocast(self.device, torch.bfloat16):
+            loss = forward(self.model, tokens, mask, where, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         factor = rate(self.step_number, progress)
@@ -166,22 +172,23 @@ class Trainer:
             opt.step()
             opt.zero_grad(set_to_none=True)
         self.step_number += 1
-        return loss.item()
+        return loss.detach()
 
 
 class Log:
     """Prints the mean loss and the speed of every LOG_EVERY steps."""
 
-    def __init__(self) -> None:
-        self.losses: list[float] = []
+    def __init__(self, batch_tokens: int) -> None:
+        self.batch_tokens = batch_tokens
+        self.losses: list[Tensor] = []
         self.since, self.busy = time.time(), time.process_time()
 
-    def add(self, step: int, progress: float, loss: float) -> None:
+    def add(self, step: int, progress: float, loss: Tensor) -> None:
         self.losses.append(loss)
         if step % LOG_EVERY:
             return
-        mean = sum(self.losses) / len(self.losses)
-        speed = len(self.losses) * N_TOKENS / (time.time() - self.since)
+        mean = torch.stack(self.losses).mean().item()
+        speed = len(self.losses) * self.batch_tokens / (time.time() - self.since)
         cpu = (time.process_time() - self.busy) / len(self.losses)
         line = f"step {step} progress {progress:.3f} loss {mean:.4f} tok/s {speed:.0f}"
         print(f"{line} cpu s/step {cpu:.2f}", flush=True)
@@ -189,11 +196,31 @@ class Log:
         self.since, self.busy = time.time(), time.process_time()
 
 
-def run(trainer: Trainer, source: Iterable[Batch], clock: Clock) -> None:
+def produce(queue: multiprocessing.Queue[Batch], path: str, seed: int, n_tokens: int) -> None:
+    """Body of a worker: batches without end."""
+    for batch in batches(Tokenizer.from_file(path), seed, n_tokens):
+        queue.put(batch)
+
+
+def produced(path: str, seed: int, n_tokens: int, workers: int) -> Iterator[Batch]:
+    """Batches without end, made in this process or by workers that end with it."""
+    if not workers:
+        yield from batches(Tokenizer.from_file(path), seed, n_tokens)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue(4 * workers)
+    for number in range(workers):
+        target = (queue, path, seed + 1_000_003 * number, n_tokens)
+        context.Process(target=produce, args=target, daemon=True).start()
+    while True:
+        yield queue.get()
+
+
+def run(trainer: Trainer, source: Iterable[Batch], clock: Clock, log: Log) -> None:
     """Train until the clock has run out (then `final.pt`) or SIGTERM comes (then `last.pt`)."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
-    log, saved = Log(), time.time()
+    saved = time.time()
     for batch in source:
         progress = clock.progress()
         if progress >= 1:
@@ -215,19 +242,23 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--progress", type=float, help="with --resume: place on the schedule")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="of one step")
+    parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(2)
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
-    trainer = Trainer(tokenizer.get_vocab_size(), args.out)
+    trainer = Trainer(tokenizer.get_vocab_size(), args.out, args.device)
     done = trainer.load("last.pt") if args.resume else 0.0
     clock = Clock(datetime.fromisoformat(args.deadline).timestamp(), args.progress or done)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     print(f"{parameters} parameters, from step {trainer.step_number}", flush=True)
     # A new seed after each resumption: the stream must not show the same samples again.
-    source = batches(tokenizer, args.seed + trainer.step_number, N_TOKENS)
-    run(trainer, source, clock)
+    seed = args.seed + trainer.step_number
+    source = produced(str(args.tokenizer), seed, args.batch_tokens, args.workers)
+    run(trainer, source, clock, Log(args.batch_tokens))
 
 
 if __name__ == "__main__":
