@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import editing, library, llama_server, native, openai, tokens
+from .api import anthropic, editing, library, llama_server, native, openai, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -102,6 +102,7 @@ class Server:
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))
         self.app.register_blueprint(openai.routes(self.desk))
+        self.app.register_blueprint(anthropic.routes(self.desk))
         if isinstance(store, ModelStore):
             self.app.register_blueprint(editing.routes(self.desk, store))
         self.app.before_serving(self._start)

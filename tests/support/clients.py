@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import anthropic
 import openai
 import trio
 
@@ -18,6 +19,17 @@ async def with_openai(house: House, work: Callable[[openai.OpenAI], T]) -> T:
 
     def call() -> T:
         with openai.OpenAI(api_key="any", base_url=f"{house.url}/v1", max_retries=0) as client:
+            return work(client)
+
+    with trio.fail_after(20):
+        return await trio.to_thread.run_sync(call)
+
+
+async def with_anthropic(house: House, work: Callable[[anthropic.Anthropic], T]) -> T:
+    """The same with Anthropic's."""
+
+    def call() -> T:
+        with anthropic.Anthropic(api_key="any", base_url=house.url, max_retries=0) as client:
             return work(client)
 
     with trio.fail_after(20):

@@ -7,12 +7,17 @@ must be refused; ``Label`` marks what by the dialect's own definition changes no
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
+import pytest
 
+from tests.support.source import ROOT
+from trillama.base.errors import UnsupportedField
 from trillama.base.turns import TurnRequest
+from trillama.wire.requests import Refusals
 
 
 @dataclass(frozen=True)
@@ -62,3 +67,35 @@ def changed(before: TurnRequest, after: TurnRequest) -> dict[str, Any]:
         for name in TurnRequest.__struct_fields__
         if getattr(before, name) != getattr(after, name)
     }
+
+
+Table: TypeAlias = Mapping[str, Row]
+Asked: TypeAlias = Callable[..., TurnRequest]
+"""From fields laid over a small request to what is asked in neutral words."""
+
+
+def check_names(
+    table: Table, kind: type[msgspec.Struct], official: set[str], refused: Refusals
+) -> None:
+    """The rows are the struct's fields, all official ones among them, and agree on refusals."""
+    assert set(table) == fields_of(kind)
+    assert official <= set(table)
+    assert {name for name, row in table.items() if isinstance(row, Refused)} == set(refused)
+
+
+def check_row(name: str, row: Row, asked: Asked, refused: Refusals) -> None:
+    """The field does what its row says, and nothing else; ``null`` is the same as nothing."""
+    before = asked()
+    if isinstance(row, Refused):
+        with pytest.raises(UnsupportedField, match=name) as told:
+            asked(**{name: row.value, **(row.beside or {})})
+        assert told.value.field == name
+        for harmless in (None, *refused[name]):
+            assert asked(**{name: harmless}) == before
+    elif isinstance(row, Effect):
+        assert changed(before, asked(**{name: row.value, **(row.beside or {})})) == row.changes
+    else:
+        assert changed(before, asked(**{name: row.value})) == {}
+    if isinstance(row, Shown):
+        path, _, test = row.test.partition("::")
+        assert f"def {test}(" in (ROOT / path).read_text("utf-8")

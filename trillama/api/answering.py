@@ -11,13 +11,13 @@ of the request's own nursery, so that it keeps its place in the queue meanwhile.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import trio
 from quart import Response
 
+from ..base.events import Usage
 from ..base.turns import Chosen, Finished, Piece, TurnEvent, TurnRequest
 from . import streaming
 from .connection import visit
@@ -30,6 +30,10 @@ Event = TurnEvent | Chosen
 
 class Records(Writer[Event], Protocol):
     """How a dialect writes one or several answers to a request."""
+
+    def begun(self, usage: Callable[[], Usage]) -> None:
+        """The engine has the prompt; from now on ``usage`` counts what is known of it."""
+        ...
 
     def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
         """The one object of answers that are not streamed."""
@@ -44,7 +48,12 @@ async def answer(
     Raises:
         TrillamaError: what went wrong while the status could still tell it.
     """
-    begun = functools.partial(begin, desk, turns)
+
+    async def begun() -> list[Turn]:
+        found = await begin(desk, turns)
+        records.begun(lambda: found[0].usage)
+        return found
+
     if streamed:
         return await stream_patiently(begun, records)
     return Response(records.whole(await read_all(await begun())), content_type=JSON)

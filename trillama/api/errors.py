@@ -14,6 +14,7 @@ from quart import Response, current_app, request
 from quart_trio import QuartTrio
 
 from ..base.errors import Busy, ShuttingDown, TrillamaError
+from ..wire.anthropic import errors as anthropic
 from ..wire.gojson import encode
 from ..wire.openai import errors as openai
 
@@ -94,7 +95,14 @@ def native_error(error: TrillamaError) -> bytes:
     return encode({"error": error.message})
 
 
+def anthropic_error(error: TrillamaError) -> bytes:
+    """Anthropic's dialect, which tells the request's id in the body too."""
+    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
+    return anthropic.error_body(error, f"req_{request_id}")
+
+
 _DIALECTS: tuple[tuple[str, Callable[[TrillamaError], bytes]], ...] = (
+    ("/v1/messages", anthropic_error),
     ("/v1/", openai.error_body),
     ("", native_error),
 )

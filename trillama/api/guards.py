@@ -25,6 +25,8 @@ _STAINLESS = (
 ALLOWED_HEADERS = ",".join(
     ["Authorization", "Content-Type", "User-Agent", "Accept", "X-Requested-With", "Openai-Beta"]
     + [f"X-Stainless-{name}" for name in _STAINLESS.split()]
+    + ["X-Api-Key", "Anthropic-Version", "Anthropic-Beta"]
+    + ["Anthropic-Dangerous-Direct-Browser-Access"]
 )
 PREFLIGHT_SECONDS = 12 * 60 * 60
 SCHEMES = (

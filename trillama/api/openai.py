@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import trio
 from quart import Blueprint, Response
+from quart import request as current_request
 
 from ..models.installed import InstalledModel
+from ..wire.anthropic import models as anthropic
 from ..wire.gojson import encode
+from ..wire.openai import models as openai
 from ..wire.openai.chat import chat_turns, read_chat
 from ..wire.openai.chat_records import ChatRecords
-from ..wire.openai.models import Listed, model_list, model_object
+from ..wire.openai.models import Listed
 from ..wire.openai.records import Heading
 from .answering import answer
 from .connection import read_as, visit
@@ -19,6 +24,11 @@ from .turn import Desk
 
 def _listed(model: InstalledModel, name: str = "") -> Listed:
     return Listed(name or model.name.short, model.modified, model.name.namespace)
+
+
+def _dialect() -> ModuleType:
+    """Two dialects list their models at one path; Anthropic's client says which version it is."""
+    return anthropic if "anthropic-version" in current_request.headers else openai
 
 
 def routes(desk: Desk) -> Blueprint:
@@ -37,11 +47,11 @@ def routes(desk: Desk) -> Blueprint:
     async def models() -> Response:
         await desk.ready.wait()
         found = await trio.to_thread.run_sync(desk.models.installed)
-        return Response(encode(model_list(map(_listed, found))), content_type=JSON)
+        return Response(encode(_dialect().model_list(map(_listed, found))), content_type=JSON)
 
     @blueprint.get("/v1/models/<path:name>")
     async def model(name: str) -> Response:
         found = await desk.find(name)
-        return Response(encode(model_object(_listed(found, name))), content_type=JSON)
+        return Response(encode(_dialect().model_object(_listed(found, name))), content_type=JSON)
 
     return blueprint

@@ -115,7 +115,13 @@ class Prompter:
         """The text for ``messages``, or the raw text."""
         if self._request.raw:
             return self._request.raw
-        work = functools.partial(self._template.render, messages, self._tools, think=self._think)
+        work = functools.partial(
+            self._template.render,
+            messages,
+            self._tools,
+            think=self._think,
+            continue_final=bool(messages) and _continues(messages[-1]),
+        )
         return await trio.to_thread.run_sync(work)
 
     async def _tokens(self, text: str) -> Tokens:
@@ -175,6 +181,11 @@ class Prompter:
             marks += self._family.marks
         controls = self._runner.vocabulary.controls
         return {controls[mark]: mark for mark in marks if mark in controls}
+
+
+def _continues(message: Message) -> bool:
+    """An assistant's last words are the beginning of the answer; its tool calls are not."""
+    return message.role == "assistant" and bool(message.content.strip()) and not message.tool_calls
 
 
 def conversation(model: InstalledModel, request: TurnRequest) -> list[Message]:

@@ -23,7 +23,7 @@ import structlog
 import trio
 
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
-from ..base.events import AnswerEvent, Done, Text
+from ..base.events import AnswerEvent, Done, Text, Usage
 from ..base.jobs import Job
 from ..base.messages import ToolCall
 from ..base.names import ModelName, ModelReference, Source, parse_reference
@@ -150,6 +150,11 @@ class Turn:
             malformed=self._parser is not None and self._parser.malformed,
         )
         return [*rest, end]
+
+    @property
+    def usage(self) -> Usage:
+        """Counts so far; of the prompt all once the first event has come."""
+        return self._answer.counts
 
     def close(self) -> None:
         """Withdraw what still runs and give the model back; again is harmless."""

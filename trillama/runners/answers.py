@@ -203,6 +203,15 @@ class Answer:
             output_ns=max(now - first, 0),
         )
 
+    @property
+    def counts(self) -> Usage:
+        """Tokens so far, without durations."""
+        return Usage(
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            output_tokens=self._output_tokens,
+        )
+
     # -- reading ----------------------------------------------------------------------------------
 
     async def receive_many(self, tap: Tap | None = None) -> Sequence[AnswerEvent]:

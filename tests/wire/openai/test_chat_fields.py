@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
-from tests.support.fields import Effect, Label, Refused, Row, Shown, changed, fields_of
+from tests.support.fields import Effect, Label, Refused, Row, Shown, check_names, check_row
 from trillama.base.constraints import Constraint, ConstraintKind
-from trillama.base.errors import BadField, UnsupportedField
+from trillama.base.errors import BadField
 from trillama.base.messages import Message
 from trillama.base.turns import ToolChoice, ToolMode, TurnRequest
 from trillama.wire.openai.chat import LABELS, REFUSED, ChatRequest, chat_turns, read_chat
@@ -98,46 +97,14 @@ def turn(**fields: Any) -> TurnRequest:
 
 def test_every_field_has_a_row() -> None:
     """Of the struct; and every field of the official client is one of the struct's."""
-    assert set(TABLE) == fields_of(ChatRequest)
-    assert set(CompletionCreateParamsBase.__annotations__) <= set(TABLE)
+    check_names(TABLE, ChatRequest, set(CompletionCreateParamsBase.__annotations__), REFUSED)
     assert {name for name, row in TABLE.items() if isinstance(row, Label)} == set(LABELS)
-    assert {name for name, row in TABLE.items() if isinstance(row, Refused)} == set(REFUSED)
 
 
-@pytest.mark.parametrize("name", [n for n, row in TABLE.items() if isinstance(row, Effect)])
-def test_a_field_changes_what_is_asked(name: str) -> None:
-    """Exactly as its row says, and nothing else."""
-    row = TABLE[name]
-    assert isinstance(row, Effect)
-    fields = {name: row.value, **(row.beside or {})}
-
-    assert changed(turn(), turn(**fields)) == row.changes
-    assert turn(stream=None, n=None) == turn()
-
-
-@pytest.mark.parametrize("name", [n for n, row in TABLE.items() if isinstance(row, Refused)])
-def test_a_field_is_refused_by_name(name: str) -> None:
-    """``null`` and what asks for nothing are not."""
-    row = TABLE[name]
-    assert isinstance(row, Refused)
-    with pytest.raises(UnsupportedField, match=name) as refused:
-        turn(**{name: row.value})
-
-    assert refused.value.field == name
-    assert turn(**{name: None}) == turn()
-    for harmless in REFUSED[name]:
-        assert turn(**{name: harmless}) == turn()
-
-
-@pytest.mark.parametrize("name", [n for n, row in TABLE.items() if isinstance(row, Label | Shown)])
-def test_a_field_leaves_the_question_alone(name: str) -> None:
-    """Labels change nothing; what changes the records alone is shown by a test that is there."""
-    row = TABLE[name]
-    assert isinstance(row, Label | Shown)
-    assert changed(turn(), turn(**{name: row.value})) == {}
-    if isinstance(row, Shown):
-        path, _, test = row.test.partition("::")
-        assert f"def {test}(" in Path(path).read_text("utf-8")
+@pytest.mark.parametrize("name", TABLE)
+def test_a_field_does_what_its_row_says(name: str) -> None:
+    """An effect on what is asked, an effect on the records that a test shows, or a refusal."""
+    check_row(name, TABLE[name], turn, REFUSED)
 
 
 @pytest.mark.parametrize(

@@ -9,43 +9,15 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.answers import answers
+from tests.support.answers import whole as joined_pieces
 from trillama.base.errors import EngineError, TrillamaError
 from trillama.base.events import StopReason, Usage
 from trillama.base.messages import ToolCall, ToolFunction
-from trillama.base.turns import Candidate, Chosen, Finished, Piece, TokenLogprob
+from trillama.base.turns import Chosen, Finished, Piece
 from trillama.wire.openai.chat_records import ChatRecords
 from trillama.wire.openai.errors import error_object
 from trillama.wire.openai.records import Heading
-
-text = st.text(max_size=5)
-candidates = st.builds(
-    Candidate, st.integers(0, 99), st.binary(max_size=4), st.floats(-50, 0) | st.just(-float("inf"))
-)
-calls = st.builds(
-    ToolCall,
-    st.builds(ToolFunction, text, st.dictionaries(text, st.integers(), max_size=2)),
-    st.text("abc", min_size=1, max_size=4),
-)
-pieces = st.builds(
-    Piece,
-    content=text,
-    thinking=text,
-    tool_calls=st.lists(calls, max_size=2).map(tuple),
-    logprobs=st.lists(
-        st.builds(TokenLogprob, candidates, st.lists(candidates, max_size=2).map(tuple)), max_size=2
-    ).map(tuple),
-)
-ends = st.builds(
-    Finished,
-    reason=st.sampled_from([StopReason.STOP, StopReason.LENGTH]),
-    usage=st.builds(
-        Usage,
-        prompt_tokens=st.integers(0, 99),
-        cached_tokens=st.integers(0, 99),
-        output_tokens=st.integers(0, 99),
-    ),
-)
-answers = st.tuples(st.lists(pieces, max_size=6), ends)
 
 
 def records(choices: int = 1, **fields: Any) -> ChatRecords:
@@ -60,18 +32,7 @@ def documents(data: bytes) -> list[Any]:
 
 
 def whole(said: Sequence[tuple[Sequence[Piece], Finished]]) -> Any:
-    joined = [
-        (
-            Piece(
-                "".join(piece.content for piece in each),
-                "".join(piece.thinking for piece in each),
-                tuple(call for piece in each for call in piece.tool_calls),
-                tuple(logprob for piece in each for logprob in piece.logprobs),
-            ),
-            end,
-        )
-        for each, end in said
-    ]
+    joined = [(joined_pieces(list(each)), end) for each, end in said]
     return json.loads(records(len(said)).whole(joined))
 
 

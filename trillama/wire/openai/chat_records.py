@@ -7,10 +7,11 @@ asked for, in one after all others. Reasoning has two names because clients look
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...base.errors import TrillamaError
+from ...base.events import Usage
 from ...base.turns import Chosen, Finished, Piece, TurnEvent
 from .. import sse
 from ..gojson import encode, encode_text
@@ -77,6 +78,9 @@ class ChatRecords:
         self._includes_usage = includes_usage
         self._opening = encode(self._object("chat.completion.chunk"))[:-1] + b',"choices":['
         self._choices = [_Choice(b"data: " + self._opening, index) for index in range(choices)]
+
+    def begun(self, usage: Callable[[], Usage]) -> None:
+        """The counts come last here."""
 
     def write(self, events: Sequence[TurnEvent | Chosen]) -> bytes:
         """Chunks for events that came together."""
