@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NEEDED = ("libcublas.so.13", "libcublasLt.so.13", "libcudart.so.13")
+NEEDED = ("libcublas.so.13", "libcublasLt.so.13", "libcudart.so.13", "libcuda.so.1")
 PLACES = (
     "/usr/local/cuda*/lib64",
     "/usr/local/cuda*/targets/x86_64-linux/lib",
@@ -45,6 +46,8 @@ def unpack(pack: Path, work: Path) -> None:
             opened.extractall(work / "site")
     if tar.wait():
         raise SystemExit(f"{archive} cannot be opened")
+    if (pack / "gpu.json").exists():  # what an earlier machine has measured
+        shutil.copy(pack / "gpu.json", work / "gpu.json")
     done.touch()
     print(f"unpacked in {time.monotonic() - begin:.1f} s", flush=True)
 

@@ -125,6 +125,8 @@ def collect(build: Path, pack: Path) -> Path:
         else:
             shutil.copy2(path, target)
             run("strip", "--strip-unneeded", target)
+    # The one library of the compiler's that a bare machine may lack.
+    shutil.copy2(run("cc", "-print-file-name=libgomp.so.1").strip(), staged / "libgomp.so.1")
     archive = pack / "binaries.tar.xz"
     run("tar", "-C", staged, "-cf", archive, "-I", "xz -6 -T0", ".")
     shutil.rmtree(staged)

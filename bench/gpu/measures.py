@@ -84,16 +84,24 @@ class Case:
 @contextmanager
 def ours(setup: Setup, program: Sequence[str] = ("trillama", "serve")) -> Iterator[Running]:
     """Our server on the model; `program` is what `python -m` runs, with its arguments."""
-    with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
-        store = Path(folder)
-        import_model(setup.model, store)
+    store = store_of(setup.model)
 
-        def command(port: int) -> Command:
-            made = trillama_command(setup, port, store)
-            return replace(made, argv=[sys.executable, "-m", *program])
+    def command(port: int) -> Command:
+        made = trillama_command(setup, port, store)
+        return replace(made, argv=[sys.executable, "-m", *program])
 
-        with started(command) as running:
-            yield running
+    with started(command) as running:
+        yield running
+
+
+def store_of(model: Path) -> Path:
+    """A models folder beside the file, made once: an import reads all of it for its digest."""
+    store = model.with_name(f"{model.stem}-store")
+    if not store.exists():
+        half = store.with_name(f"{store.name}.part")
+        import_model(model, half)
+        half.rename(store)
+    return store
 
 
 @contextmanager

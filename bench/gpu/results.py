@@ -42,11 +42,14 @@ class Ledger:
     """A record and its file.
 
     Args:
+        path: what is there already is gone on with.
+        copy: a second place for the same file, from which nothing is read.
         deadline: on `time.monotonic`'s clock; nothing is begun that would outlast it.
     """
 
-    def __init__(self, path: Path, deadline: float) -> None:
+    def __init__(self, path: Path, deadline: float, copy: Path | None = None) -> None:
         self.path = path
+        self._copy = copy
         self.deadline = deadline
         self.record = load(path) if path.exists() else Record()
 
@@ -99,6 +102,8 @@ class Ledger:
         return entry.status == "done"
 
     def save(self) -> None:
-        half = self.path.with_name(self.path.name + ".part")
-        half.write_bytes(msgspec.json.format(msgspec.json.encode(self.record)) + b"\n")
-        half.replace(self.path)
+        text = msgspec.json.format(msgspec.json.encode(self.record)) + b"\n"
+        for path in filter(None, (self.path, self._copy)):
+            half = path.with_name(path.name + ".part")
+            half.write_bytes(text)
+            half.replace(path)

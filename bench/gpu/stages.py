@@ -78,7 +78,8 @@ def begin_beside(command: str) -> subprocess.Popen[bytes] | None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = options_of(sys.argv[1:] if arguments is None else arguments)
-    ledger = Ledger(options.out / "gpu.json", time.monotonic() + 60 * options.minutes)
+    deadline = time.monotonic() + 60 * options.minutes
+    ledger = Ledger(options.work / "gpu.json", deadline, options.out / "gpu.json")
     stages = options.stages.split(",")
     shapes = options.shape.split(",")
     files = {shape: options.work / f"{shape}.gguf" for shape in shapes}

@@ -28,6 +28,14 @@ def test_every_measurement_is_on_disk_at_once(tmp_path: Path) -> None:
     assert load(tmp_path / "gpu.json").entries["a"].value == {"rate": 2.0}
 
 
+def test_a_copy_follows_every_change(tmp_path: Path) -> None:
+    """Where the file lies for the next run and where it is fetched from are two places."""
+    copy = tmp_path / "out.json"
+    book = Ledger(tmp_path / "gpu.json", time.monotonic() + 60, copy)
+    book.take("a", 1, lambda: 1)
+    assert load(copy).entries == load(tmp_path / "gpu.json").entries
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     """A stage that runs again goes on where the file stops; a failure is tried again."""
     ledger(tmp_path).take("a", 1, lambda: 1)

@@ -98,6 +98,15 @@ def test_gaps_nobody_notices_are_used() -> None:
     assert STRETCH * machine.step(load, 0) < machine.step(load, tokens) <= 1.05 * UNNOTICED_NS
 
 
+@pytest.mark.parametrize("generating", [1, 8, 32, 64])
+def test_a_fast_machine_does_not_fill_gaps_nobody_notices(generating: int) -> None:
+    """On a GPU (8 ms a step whatever its rows, 0.1 ms a prompt token) no gap triples."""
+    machine, load = Machine(row=8 / generating, token=0.1), Load(generating)
+    tokens = trained(machine, load).choose(load)
+    assert tokens >= KNEE
+    assert machine.step(load, tokens) <= 3 * machine.step(load, 0)
+
+
 def test_many_who_wait_outweigh_few_who_run() -> None:
     """One stream is not kept smooth at the price of fifteen that cannot begin."""
     few = trained(load=Load(1))

@@ -2,7 +2,8 @@
 
 Pure arithmetic, driven by ``batching``. While others generate, a step with prompt tokens in it may
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
-always ``UNNOTICED_NS``, because small chunks cost more a token and nobody sees so short a gap.
+up to ``UNNOTICED_NS`` for ``SOUND_CHUNK`` tokens, because small chunks cost more a token and nobody
+sees so short a gap; a GPU has no need of it.
 Where many wait the bound grows with their number: a few streams are not kept smooth at the price
 of a crowd that cannot begin. While nobody generates, only the time until a newcomer can join, or
 a finished prompt be answered, bounds a step.
@@ -23,6 +24,8 @@ STRETCH = 2.5
 """Longest step with prompt tokens, in steps without."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
+SOUND_CHUNK = 64
+"""Tokens that a step may carry at the price of such a gap."""
 BURST_NS = 250_000_000
 """Gap allowed for each one who waits beside the first, divided by those who run."""
 IDLE_STEP_NS = 400_000_000
@@ -108,7 +111,8 @@ class StepBudget:
         plain = self._plain(load.generating)
         crowd = BURST_NS * (load.waiting - 1) / load.generating
         burst = min(crowd, plain + IDLE_STEP_NS)
-        return max(STRETCH * plain, UNNOTICED_NS, burst)
+        unnoticed = min(UNNOTICED_NS, plain + SOUND_CHUNK * self._row_ns(load))
+        return max(STRETCH * plain, unnoticed, burst)
 
     def _row_ns(self, load: Load) -> float:
         """Price of a token in a small step."""
