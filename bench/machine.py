@@ -36,8 +36,11 @@ def describe() -> dict[str, object]:
 
 
 def commit() -> str:
-    """Commit of this checkout, with `+` when files differ from it."""
+    """Commit of this checkout, with `+` when files differ from it; where a copy without history
+    runs, what BENCH_COMMIT says."""
     head = _git("rev-parse", "--short=12", "HEAD")
+    if head == "unknown":
+        return os.environ.get("BENCH_COMMIT", head)
     return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
 
 

@@ -15,9 +15,10 @@ BLOCKS = {"Q4_K", "Q6_K", "Q8_0"}
 HEADS = {"64", "128"}
 #: Query heads for each head of the cache: 4 in Llama 3, 2 in `tiny`; odd cases fall back to 1.
 QUERY_GROUPS = ("ncols2_4", "ncols2_2", "ncols2_1")
+#: Whole files; not fwht.cu, which every product of matrices asks whether it applies.
 _UNUSED = """
     arange col2im-1d conv-transpose-1d conv2d conv2d-dw conv2d-transpose conv3d count-equal
-    cross-entropy-loss diag dsv4-hc fattn-tile fwht gated_delta_net gla im2col lightning-indexer
+    cross-entropy-loss diag dsv4-hc fattn-tile gated_delta_net gla im2col lightning-indexer
     opt-step-adamw opt-step-sgd out-prod pad_reflect_1d pool1d pool2d roll snake solve_tri ssm-conv
     ssm-scan tri tsembd upscale wkv
 """
