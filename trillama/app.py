@@ -25,7 +25,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import anthropic, editing, library, llama_server, native, openai, tokens
+from .api import anthropic, blobs, editing, library, llama_server, native, openai, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -105,6 +105,7 @@ class Server:
         self.app.register_blueprint(anthropic.routes(self.desk))
         if isinstance(store, ModelStore):
             self.app.register_blueprint(editing.routes(self.desk, store))
+            self.app.register_blueprint(blobs.routes(store.blobs))
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)
 

@@ -184,6 +184,14 @@ class BlobStore:
         except NotFound:
             return False
 
+    def touch(self, digest: Digest) -> bool:
+        """True when the blob is in the store; its time is renewed, as pruning spares young ones."""
+        if not self.exists(digest):
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(self.path(digest))
+        return True
+
     def read_bytes(self, digest: Digest, cap: int) -> bytes:
         """Content of a small blob.
 
@@ -325,12 +333,7 @@ class BlobStore:
             return False
 
     def _refresh(self, digest: Digest, size: int) -> bool:
-        """True when the blob is there whole; its time is renewed, as pruning spares young blobs."""
-        if not self._intact(digest, size):
-            return False
-        with contextlib.suppress(OSError):
-            os.utime(self.path(digest))
-        return True
+        return self._intact(digest, size) and self.touch(digest)
 
     def _temporary(self) -> Path:
         # Ollama's own pattern: its start-up pruning clears what a crash leaves behind.

@@ -1,17 +1,35 @@
-"""Routes that change which models there are: copy and delete."""
+"""Routes that change which models there are: create, copy and delete."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
 import trio
 from quart import Blueprint, Response
 
-from ..base.errors import BadRequest, InvalidName, NotFound
+from ..base.errors import BadRequest, InvalidName, NotFound, Unsupported
 from ..base.names import ModelReference, Source, parse_name, parse_pinned, parse_reference
+from ..base.progress import Progress, Tell
+from ..models.create import Recipe, create, recipe_of_modelfile
+from ..models.create.recipe import base_reference, checked_files, read_info
+from ..models.modelfile import instructions, parse
 from ..models.store import ModelStore
 from ..wire.goquote import quote
-from ..wire.library import CopyRequest, DeleteRequest, read_copy, read_delete
+from ..wire.library import (
+    CopyRequest,
+    CreateRequest,
+    DeleteRequest,
+    read_copy,
+    read_create,
+    read_delete,
+)
 from .connection import read_as
+from .progress import Operation, progress_response
 from .turn import Desk
+
+Pull = Callable[[ModelReference, Tell], Awaitable[None]]
 
 
 def _side(what: str, text: str) -> ModelReference:
@@ -53,9 +71,76 @@ def _delete(store: ModelStore, request: DeleteRequest) -> None:
         raise NotFound(f"model '{request.model}' not found") from None
 
 
-def routes(desk: Desk, store: ModelStore) -> Blueprint:
-    """The routes, which change ``store`` once ``desk`` is ready."""
+def _recipe(request: CreateRequest) -> Recipe:
+    """What a create asks for.
+
+    Raises:
+        BadRequest: it cannot be meant so.
+        Unsupported: a known field that is not there yet.
+    """
+    name = parse_name(request.model)
+    if request.draft_quantize and not request.draft_files:
+        raise BadRequest("--draft-quantize requires a DRAFT model")
+    refused = {
+        "quantize": request.quantize,
+        "draft_quantize": request.draft_quantize,
+        "remote_host": request.remote_host,
+    }
+    if missing := [field for field, value in refused.items() if value]:
+        raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")
+    if request.path and request.modelfile is None:
+        raise BadRequest("a server reads no paths: send the text as modelfile, or the fields")
+    said = Recipe(name=name)
+    if request.modelfile is not None:
+        said = recipe_of_modelfile(name, instructions(parse(request.modelfile)))
+    return msgspec.structs.replace(said, **_fields(request))
+
+
+def _fields(request: CreateRequest) -> dict[str, Any]:
+    """The fields that were sent; they win over a Modelfile."""
+    found: dict[str, Any] = {
+        "base": base_reference(request.base) if request.base else None,
+        "adapters": checked_files(request.adapters or {}),
+        "drafts": checked_files(request.draft_files or {}),
+        "info": read_info(request.info),
+    }
+    same = ("template", "system", "licenses", "parameters", "messages", "renderer", "parser")
+    found |= {field: getattr(request, field) for field in same}
+    found["requires"] = request.requires
+    kept = {field: value for field, value in found.items() if value}
+    return kept if request.files is None else kept | {"files": checked_files(request.files)}
+
+
+def _creating(store: ModelStore, recipe: Recipe, pull: Pull | None) -> Operation:
+    async def operation(tell: Tell) -> None:
+        if recipe.base is not None and pull is not None:
+            try:
+                await trio.to_thread.run_sync(store.find, recipe.base)
+            except NotFound:
+                await pull(recipe.base, tell)
+
+        def told(line: Progress) -> None:
+            trio.from_thread.run_sync(tell, line)  # also where a hang-up calls the work off
+
+        await trio.to_thread.run_sync(create, store, recipe, told)
+
+    return operation
+
+
+def routes(desk: Desk, store: ModelStore, pull: Pull | None = None) -> Blueprint:
+    """The routes, which change ``store`` once ``desk`` is ready.
+
+    Args:
+        pull: brings a model that a create is based on and that is not there.
+    """
     blueprint = Blueprint("editing", __name__)
+
+    @blueprint.post("/api/create")
+    async def make() -> Response:
+        request = await read_as(read_create)
+        recipe = _recipe(request)
+        await desk.ready.wait()
+        return await progress_response(_creating(store, recipe, pull), stream=request.stream)
 
     @blueprint.post("/api/copy")
     async def copy() -> Response:

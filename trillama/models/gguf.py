@@ -85,7 +85,11 @@ class TensorInfo(msgspec.Struct, frozen=True):
 
 
 class GgufFile(msgspec.Struct, frozen=True):
-    """A header that was found sound; ``size`` is that of the whole file."""
+    """A header that was found sound; ``size`` is that of the whole file.
+
+    Attributes:
+        spans: where each key with its value stands in the file, from and to.
+    """
 
     version: int
     alignment: int
@@ -93,6 +97,7 @@ class GgufFile(msgspec.Struct, frozen=True):
     tensors: tuple[TensorInfo, ...]
     data_offset: int
     size: int
+    spans: dict[str, tuple[int, int]] = {}
 
     @property
     def architecture(self) -> str:
@@ -254,14 +259,19 @@ def _value(cursor: _Cursor, keep: int | None) -> Value:
     return cursor.number(_SCALARS[kind][1])
 
 
-def _metadata(cursor: _Cursor, count: int, keep: int | None) -> dict[str, Value]:
+def _metadata(
+    cursor: _Cursor, count: int, keep: int | None
+) -> tuple[dict[str, Value], dict[str, tuple[int, int]]]:
     found: dict[str, Value] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for _ in range(count):
+        start = cursor.position
         key = cursor.text(MAX_KEY)
         if not key or key in found:
             raise CorruptModel(f"the key {key!r} is empty or appears twice")
         found[key] = _value(cursor, keep)
-    return found
+        spans[key] = start, cursor.position
+    return found, spans
 
 
 def _tensor(cursor: _Cursor) -> TensorInfo:
@@ -319,12 +329,12 @@ def _parse(cursor: _Cursor, size: int, keep: int | None) -> GgufFile:
     version = _version(cursor)
     tensor_count = cursor.count(_U64, cursor.limits.tensors, "tensors")
     key_count = cursor.count(_U64, cursor.limits.keys, "metadata keys")
-    metadata = _metadata(cursor, key_count, keep)
+    metadata, spans = _metadata(cursor, key_count, keep)
     alignment = _alignment(metadata)
     tensors = tuple(_tensor(cursor) for _ in range(tensor_count))
     data = _padded(cursor.position, alignment) if tensors else cursor.position
     _check_extents(tensors, alignment, size - data)
-    return GgufFile(version, alignment, metadata, tensors, data, size)
+    return GgufFile(version, alignment, metadata, tensors, data, size, spans)
 
 
 def read_gguf(

@@ -104,6 +104,7 @@ _ALWAYS = {"model_format", "model_family", "model_families", "model_type", "file
     "architecture",
     "os",
 }
+_DRAFT = ("model_format", "architecture", "tensor_prefix", "config")
 _read_manifest = msgspec.json.Decoder(Manifest).decode
 _read_config = msgspec.json.Decoder(Config).decode
 
@@ -144,19 +145,21 @@ def parse_config(data: bytes) -> Config:
         raise CorruptModel(f"the config is not valid: {error}") from None
 
 
-def _go_value(value: Any) -> Any:
+def go_value(value: Any, *, sort: bool = True) -> Any:
+    """``value`` with its floats as Go writes them, and its keys in Go's order."""
     if isinstance(value, float):
         return gojson.number(value)
     if isinstance(value, dict):
-        return {key: _go_value(value[key]) for key in sorted(value, key=str.encode)}
+        keys = sorted(value, key=str.encode) if sort else list(value)
+        return {key: go_value(value[key], sort=sort) for key in keys}
     if isinstance(value, list | tuple):
-        return [_go_value(item) for item in value]
+        return [go_value(item, sort=sort) for item in value]
     return value
 
 
 def go_document(value: Any) -> bytes:
     """A JSON blob as Go's encoder writes a map or list: sorted keys, a final newline."""
-    return gojson.encode(_go_value(value)) + b"\n"
+    return gojson.encode(go_value(value)) + b"\n"
 
 
 def _layer_fields(layer: Layer) -> dict[str, Any]:
@@ -187,6 +190,8 @@ def config_bytes(config: Config) -> bytes:
     """The config blob as Ollama writes it, and our own mark where it is set."""
     fields = msgspec.to_builtins(config)
     kept = {key: value for key, value in fields.items() if value or key in _ALWAYS}
-    if config.draft:
-        kept["draft"] = _go_value(config.draft)
+    if draft := config.draft:
+        declared = [key for key in _DRAFT if key in draft]
+        order = [*declared, *sorted(key for key in draft if key not in _DRAFT)]
+        kept["draft"] = {key: go_value(draft[key]) for key in order}
     return gojson.encode(kept) + b"\n"
