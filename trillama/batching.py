@@ -14,7 +14,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +28,23 @@ from .engine.gang import Gang
 from .engine.operations import Operation, carry_out
 from .engine.recovery import cut_back
 from .kv import KVPool
-from .seats import BatchStatistics, Counts, Plan, Policy, Seat, divide, prefix_is_coming, take_seat
+from .seats import (
+    BatchStatistics,
+    Counts,
+    Plan,
+    Policy,
+    Seat,
+    dead_end,
+    divide,
+    prefix_is_coming,
+    summary,
+    take_seat,
+)
 
 __all__ = ["Batcher", "Policy"]
+
+MOST_FORCED = 31
+"""Tokens a rule may force on an answer in one step, beside the one that is sampled."""
 
 
 class Batcher:
@@ -49,6 +62,7 @@ class Batcher:
         self._context = context
         self._clock = clock
         self._max_live = min(policy.max_live or most, most)
+        self._most_forced = min(MOST_FORCED, limits.batch // self._max_live - 1)
         self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
         self._batch = context.new_batch()
         self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
@@ -119,15 +133,8 @@ class Batcher:
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""
-        generating = sum(bool(seat.fresh) for seat in self._live)
-        return BatchStatistics(
-            waiting=len(self._waiting),
-            prefilling=len(self._live) - generating,
-            generating=generating,
-            paused=sum(seat.paused for seat in self._seats.values()),
-            kv=self._kv.statistics(),
-            **asdict(self._counts),
-        )
+        paused = sum(seat.paused for seat in self._seats.values())
+        return summary(self._live, len(self._waiting), paused, self._counts, self._kv)
 
     def __repr__(self) -> str:
         return f"<Batcher {len(self._live)} live, {len(self._waiting)} waiting, {self._kv!r}>"
@@ -184,11 +191,10 @@ class Batcher:
 
     def _park_paused(self) -> bool:
         """Take the place of a job whose reader is slow, for one that could run."""
-        for seat in self._live:
-            if seat.paused:
-                self._preempt(seat)
-                return True
-        return False
+        paused = next((seat for seat in self._live if seat.paused), None)
+        if paused is not None:
+            self._preempt(paused)
+        return paused is not None
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -196,16 +202,17 @@ class Batcher:
         """One row for each generating job, then prompt tokens up to the budget."""
         while True:
             heads = [seat for seat in self._live if seat.fresh and not seat.paused]
-            self._apply(self._kv.make_room(len(heads)))
             plan = Plan(heads, [])
-            if self._kv.free >= len(heads):
-                plan.chunks = self._chunks(len(heads))
+            new = plan.new_tokens
+            self._apply(self._kv.make_room(new))
+            if self._kv.free >= new:
+                plan.chunks = self._chunks(len(heads), new)
             stuck = not plan and any(not seat.paused for seat in self._live)
-            short = self._kv.free < len(heads)
+            short = self._kv.free < new
             if not (stuck or short) or not self._preempt_youngest():
                 return plan
 
-    def _chunks(self, generating: int) -> list[tuple[Seat, int]]:
+    def _chunks(self, generating: int, new: int) -> list[tuple[Seat, int]]:
         """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
@@ -213,8 +220,8 @@ class Batcher:
         depth = sum(seat.place.length for seat in waiting) / len(waiting)
         budget = self._budget.choose(Load(generating, len(waiting), depth, self._kv.used))
         budget = min(budget, sum(seat.remaining for seat in waiting))
-        self._apply(self._kv.make_room(generating + budget))
-        budget = min(budget, self._kv.free - generating)
+        self._apply(self._kv.make_room(new + budget))
+        budget = min(budget, self._kv.free - new, self._context.limits.batch - new)
         rows = self._context.limits.outputs - generating
         return divide(waiting, budget, self._counts.steps)[:rows]
 
@@ -245,20 +252,24 @@ class Batcher:
         logits = self._context.logits()
         elapsed = self._clock() - started
         self._budget.observe(plan.load(self._kv.used), plan.prompt_tokens, elapsed)
+        sampled = plan.sampled
         for seat in plan.heads:
-            self._kv.grow(seat.place)
+            self._kv.grow(seat.place, seat.pending)
         for seat, count in plan.chunks:
             self._counts.prompt_tokens += count
             self._kv.grow(seat.place, count)
             self._apply(self._kv.register(seat.place, seat.known))
-        finished = [seat for seat, _ in plan.chunks if not seat.remaining]
-        self._sample(logits, plan.heads + finished)
+        tokens, scores = self._chooser.choose(logits, sampled)
+        now = self._clock()
+        for row, (seat, token) in enumerate(zip(sampled, tokens, strict=True)):
+            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
         return True
 
     def _decode(self, plan: Plan) -> bool:
         """Decode, relieving a full pool step by step; False if the plan had to be given up."""
         while True:
             plan.fill(self._batch)
+            self._chooser.prepare(plan.sampled)
             try:
                 status = self._context.decode(self._batch)
             except EngineError:
@@ -302,29 +313,38 @@ class Batcher:
 
     # -- sampling -------------------------------------------------------------------------------
 
-    def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat]) -> None:
-        """Choose a token for each row of ``logits``, rows in the order of ``seats``."""
-        tokens, scores = self._chooser.choose(logits, seats)
-        now = self._clock()
-        for row, (seat, token) in enumerate(zip(seats, tokens, strict=True)):
-            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
-
     def _accept(self, seat: Seat, token: int, event: Sampled) -> None:
         if token < 0:
-            self._end(seat, StopReason.ERROR, EngineError("the model gave no usable probabilities"))
-            return
-        if self._context.vocabulary.is_eog[token]:
+            self._end(seat, StopReason.ERROR, dead_end(seat))
+        elif self._context.vocabulary.is_eog[token]:
             self._end(seat, StopReason.STOP)
-            return
-        seat.sampler.accept(token)
-        seat.fresh.append(token)
+        else:
+            seat.pending = 0
+            self._say(seat, event)
+            self._go_on(seat, event.at)
+
+    def _go_on(self, seat: Seat, now: int) -> None:
+        """Add what a guide forces, and look whether the answer is at its end."""
+        guide = seat.job.guide
+        if guide is not None:
+            for token in guide.forced(min(seat.leeway, self._most_forced)):
+                self._say(seat, Sampled(seat.job.id, token, now))
+        enough = 0 <= seat.job.options.num_predict <= seat.produced
+        full = len(seat.known) + len(seat.fresh) >= seat.limit
+        if guide is not None and guide.done:
+            seat.fulfilled = True
+            self._end(seat, StopReason.STOP)
+        elif enough or (full and not self._slide(seat)):
+            self._end(seat, StopReason.LENGTH)
+
+    def _say(self, seat: Seat, event: Sampled) -> None:
+        """Note a token of the answer, to be computed in the next step."""
+        seat.sampler.accept(event.token)
+        seat.fresh.append(event.token)
+        seat.pending += 1
         seat.produced += 1
         self._counts.output_tokens += 1
         self._events.append(event)
-        enough = 0 <= seat.job.options.num_predict <= seat.produced
-        full = len(seat.known) + len(seat.fresh) >= seat.limit
-        if enough or (full and not self._slide(seat)):
-            self._end(seat, StopReason.LENGTH)
 
     def _slide(self, seat: Seat) -> bool:
         """Shift the window of a full sequence; False where the job or its size forbids it."""
@@ -351,7 +371,7 @@ class Batcher:
         now = self._clock()
         if reason in (StopReason.STOP, StopReason.LENGTH):
             self._gang.left(now)
-        self._events.append(Ended(seat.job.id, reason, now, error, seat.shifted))
+        self._events.append(Ended(seat.job.id, reason, now, error, seat.shifted, seat.fulfilled))
 
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]

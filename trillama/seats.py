@@ -6,12 +6,12 @@ of one step. Pure book-keeping: nothing here calls the library or decides who is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from .base.errors import BadRequest, PromptTooLong
+from .base.errors import BadRequest, EngineError, PromptTooLong
 from .base.jobs import Job
 from .engine.base import Batch, Chain, Context
 from .engine.budget import Load
@@ -46,6 +46,8 @@ class Seat:
         known: tokens to compute first: the prompt, or everything so far after a pause.
         fresh: tokens sampled since; the last one is not computed yet.
         sequence: its place in the pool; None while it waits.
+        pending: how many of the newest ``fresh`` tokens are computed next.
+        fulfilled: the answer is complete by the rule it keeps.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
     """
 
@@ -56,9 +58,11 @@ class Seat:
     fresh: list[int] = field(default_factory=list)
     chain: Chain | None = None
     sequence: Sequence | None = None
+    pending: int = 1
     produced: int = 0
     shifted: int = 0
     admitted_step: int = -1
+    fulfilled: bool = False
     cancelled: bool = False
     paused: bool = False
     awaits: tuple[Seat, int] | None = None
@@ -78,6 +82,13 @@ class Seat:
         """All tokens so far."""
         return np.concatenate((self.known, np.array(self.fresh, np.int32)))
 
+    @property
+    def leeway(self) -> int:
+        """Tokens that may still come before a limit has to be looked at."""
+        room = self.limit - len(self.known) - len(self.fresh) - 1
+        most = self.job.options.num_predict
+        return max(0, room if most < 0 else min(room, most - self.produced))
+
     def overflow(self) -> tuple[int, int]:
         """How a full window slides: positions to keep in front, positions to drop after them.
 
@@ -91,10 +102,15 @@ class Seat:
 
 @dataclass(slots=True)
 class Plan:
-    """The rows of one step: one token each for ``heads``, then ``chunks`` of prompts."""
+    """The rows of one step: the new tokens of ``heads``, mostly one each, then prompt chunks."""
 
     heads: list[Seat]
     chunks: list[tuple[Seat, int]]
+
+    @property
+    def new_tokens(self) -> int:
+        """Rows of heads."""
+        return sum(seat.pending for seat in self.heads)
 
     @property
     def prompt_tokens(self) -> int:
@@ -114,14 +130,25 @@ class Plan:
         """Everybody in the step."""
         return self.heads + [seat for seat, _ in self.chunks]
 
+    @property
+    def sampled(self) -> list[Seat]:
+        """Those who get a token, in the order of their logits."""
+        return self.heads + [seat for seat, count in self.chunks if seat.remaining == count]
+
     def fill(self, batch: Batch) -> None:
         """Write the rows; logits are wanted for heads and for prompts that end here."""
         batch.clear()
-        batch.add_heads(
-            [seat.fresh[-1] for seat in self.heads],
-            [seat.place.length for seat in self.heads],
-            [seat.place.id for seat in self.heads],
-        )
+        if self.new_tokens == len(self.heads):
+            batch.add_heads(
+                [seat.fresh[-1] for seat in self.heads],
+                [seat.place.length for seat in self.heads],
+                [seat.place.id for seat in self.heads],
+            )
+        else:
+            for seat in self.heads:
+                run = np.array(seat.fresh[-seat.pending :], np.int32)
+                batch.add_run(seat.place.id, seat.place.length, run)
+                batch.want_last()
         for seat, count in self.chunks:
             start = seat.place.length
             batch.add_run(seat.place.id, start, seat.known[start : start + count])
@@ -157,6 +184,21 @@ class BatchStatistics(Counts):
     generating: int
     paused: int
     kv: KVStatistics
+
+
+def summary(
+    live: list[Seat], waiting: int, paused: int, counts: Counts, kv: KVPool
+) -> BatchStatistics:
+    """What a batcher tells of itself."""
+    generating = sum(bool(seat.fresh) for seat in live)
+    return BatchStatistics(
+        waiting=waiting,
+        prefilling=len(live) - generating,
+        generating=generating,
+        paused=paused,
+        kv=kv.statistics(),
+        **asdict(counts),
+    )
 
 
 def prefix_is_coming(seat: Seat, live: list[Seat], kv: KVPool) -> bool:
@@ -213,6 +255,15 @@ def take_seat(job: Job, context: Context) -> Seat:
     if tier(job.options) is Tier.CHAIN:
         seat.chain = context.new_chain(job.options, job.prompt)
     return seat
+
+
+def dead_end(seat: Seat) -> EngineError:
+    """Why no token could be chosen."""
+    guide = seat.job.guide
+    if guide is None:
+        return EngineError("the model gave no usable probabilities")
+    why = guide.failure or "no token of the model can follow"
+    return EngineError(f"the answer cannot be continued as its format demands: {why}")
 
 
 def validate(job: Job, limit: int, n_vocab: int) -> None:

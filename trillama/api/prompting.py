@@ -20,6 +20,7 @@ from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import ToolMode, TurnRequest
 from ..engine.base import Vocabulary
+from ..engine.grammar import Reasoning
 from ..models.installed import InstalledModel
 from ..prompts.parsers.choose import family_named
 from ..prompts.parsers.contract import AnswerParser, Tools
@@ -39,6 +40,7 @@ class Prompt:
         tokens: int32, shape (n,).
         dropped: tokens left out because truncation was asked for.
         parser: separates reasoning, content and tool calls; None where all is content.
+        reasoning: what may come before the answer proper; None where nothing may.
         shown: control tokens that the parser has to see, with what they spell.
     """
 
@@ -46,6 +48,7 @@ class Prompt:
     dropped: int = 0
     parser: AnswerParser | None = None
     shown: Mapping[int, str] = field(default_factory=dict)
+    reasoning: Reasoning | None = None
 
 
 class Prompter:
@@ -93,7 +96,7 @@ class Prompter:
             room = limit - _reserve(limit, options)
             text, tokens = await self._shorten(messages, text, tokens, room)
             tokens = _cut(tokens, room, options.num_keep)
-        return Prompt(tokens, whole - len(tokens), self._parser(text), self._shown())
+        return self._prompt(tokens, whole - len(tokens), text)
 
     def _given(self, limit: int, options: Options) -> Prompt:
         """The prompt of a request that brought tokens."""
@@ -103,7 +106,21 @@ class Prompter:
         kept = tokens
         if len(tokens) > limit:
             kept = _cut(tokens, limit - _reserve(limit, options), options.num_keep)
-        return Prompt(kept, len(tokens) - len(kept), self._parser(""), self._shown())
+        return self._prompt(kept, len(tokens) - len(kept), "")
+
+    def _prompt(self, tokens: Tokens, dropped: int, text: str) -> Prompt:
+        """``tokens``, whose text ends as ``text`` does, with what reads their answer."""
+        return Prompt(tokens, dropped, self._parser(text), self._shown(), self._reasoning(text))
+
+    def _reasoning(self, text: str) -> Reasoning | None:
+        """Where an answer may think before a rule holds: not where thinking was declined."""
+        tags = self._template.tags
+        if tags is None or self._request.verbatim:
+            return None
+        inside = self._template.starts_inside_thinking(text)
+        if not inside and (self._think is False or self._request.raw or not text):
+            return None
+        return Reasoning(tags.open, tags.close, inside)
 
     def _checked(self, name: str, tokens: Sequence[int]) -> Tokens:
         size = self._runner.vocabulary.size
@@ -160,7 +177,7 @@ class Prompter:
 
     @property
     def _reads_calls(self) -> bool:
-        if self._request.verbatim:
+        if self._request.verbatim or self._request.constraint is not None:
             return False
         return bool(self._tools) or (self._family.always and not self._request.raw)
 

@@ -24,7 +24,7 @@ import trio
 
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text, Usage
-from ..base.jobs import Job
+from ..base.jobs import Guide, Job
 from ..base.messages import ToolCall
 from ..base.names import ModelName, ModelReference, Source, parse_reference
 from ..base.options import Options, merge_options
@@ -265,6 +265,7 @@ class Desk:
                 limit=limit,
                 shift=request.shift is not False,
                 logprobs=request.logprobs,
+                guide=await _guide(lease, request, prompt),
                 submitted=time.monotonic_ns(),
                 shown=prompt.shown,
             )
@@ -288,11 +289,18 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
         "suffix": request.suffix,
         "template": request.template,
         "tool_choice": request.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED),
-        "format": request.constraint,
         "images": any(message.images for message in request.messages),
     }
     if missing := [name for name, wanted in asked.items() if wanted]:
         raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")
+
+
+async def _guide(lease: Lease, request: TurnRequest, prompt: Prompt) -> Guide | None:
+    """The rule an answer keeps; who wants log-probabilities has every token sampled."""
+    if request.constraint is None:
+        return None
+    patient = request.logprobs is not None
+    return await lease.runner.guide(request.constraint, prompt.reasoning, patient=patient)
 
 
 def _check(model: InstalledModel, request: TurnRequest) -> Options:

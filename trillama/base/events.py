@@ -73,6 +73,7 @@ class Ended:
     Attributes:
         error: set if and only if ``reason`` is ERROR.
         shifted: tokens the context shift dropped from the middle of the sequence.
+        complete: a rule was fulfilled, so that no end token was sampled.
         at: monotonic nanoseconds.
     """
 
@@ -81,6 +82,7 @@ class Ended:
     at: int
     error: TrillamaError | None = None
     shifted: int = 0
+    complete: bool = False
 
 
 StepEvent: TypeAlias = Admitted | Sampled | Ended

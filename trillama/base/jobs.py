@@ -4,11 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from .options import Options
+
+Mask: TypeAlias = npt.NDArray[np.uint32]
+"""A bit for each token of a vocabulary, shape (ceil(n_vocab / 32),), lowest bit first."""
+
+
+class Guide(Protocol):
+    """A rule that an answer keeps, and the place it has reached in it.
+
+    Belongs to one job; used by one thread at a time. Nothing here raises for what a model does.
+    """
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer is complete and nothing may follow."""
+        ...
+
+    @property
+    def wary(self) -> bool:
+        """Whether a refusal is likely, so that the mask is worth computing ahead."""
+        ...
+
+    @property
+    def failure(self) -> str:
+        """Why no token can follow, "" if the rule itself is sound."""
+        ...
+
+    def take(self, token: int) -> int:
+        """Go on by ``token``, an end token included.
+
+        Returns:
+            the token to go on with, nearly always the same one; -1 if it may not come here, and
+            then nothing has changed.
+        """
+        ...
+
+    def forced(self, most: int) -> list[int]:
+        """Tokens that must come next, at most so many; they count as taken."""
+        ...
+
+    def mask(self) -> Mask:
+        """The tokens that may come next."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,6 +66,7 @@ class Job:
         shift: slide the window when the limit is reached, where the model can; else end by length.
         cache_key: sequences share cached prefixes only within one key (adapter set, tenant).
         logprobs: None for none, else so many alternatives are reported beside each token.
+        guide: a rule the answer keeps; ended by it, an answer has no end token of its own.
         submitted: monotonic nanoseconds.
         shown: control tokens that belong to the answer's text, with what they spell.
     """
@@ -34,5 +78,6 @@ class Job:
     shift: bool = False
     cache_key: str = ""
     logprobs: int | None = None
+    guide: Guide | None = None
     submitted: int = 0
     shown: Mapping[int, str] = field(default_factory=dict)

@@ -3,12 +3,15 @@
 Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together, in
 parts on several threads where those are free: numpy releases the GIL over large arrays. Rows with
 a library chain run beside each other on the same threads, since a chain releases it too.
+
+A row with a guide is sampled like any other first; only if the guide refuses the token, another is
+drawn among those it allows. Masks that are likely to be needed are computed beside the decode.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple, Protocol
 
@@ -17,9 +20,10 @@ import numpy.typing as npt
 
 from trillama.base.errors import EngineError
 from trillama.base.events import TokenScores
-from trillama.base.jobs import Job
+from trillama.base.jobs import Guide, Job
 
 from .base import Chain
+from .grammar.resample import draw_allowed, forbid
 from .sampling import RowSampler, sample_rows
 from .scores import token_scores
 
@@ -57,6 +61,11 @@ class Choice(NamedTuple):
     scores: dict[int, TokenScores]
 
 
+def _compute_masks(guides: Sequence[Guide]) -> None:
+    for guide in guides:
+        guide.mask()
+
+
 def parts(shape: tuple[int, ...], threads: int) -> list[slice]:
     """Cut rows into one slice for each thread that is worth waking; at least one slice.
 
@@ -79,6 +88,23 @@ class Chooser:
     def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._pool = ThreadPoolExecutor(max(2, threads), thread_name_prefix="sampling")
+        self._ahead: Future[None] | None = None
+
+    def prepare(self, rows: Sequence[Row]) -> None:
+        """Have the masks that will be needed computed beside the decode of ``rows``."""
+        self._await_masks()
+        guides = [
+            row.job.guide
+            for row in rows
+            if row.job.guide is not None and (row.job.guide.wary or row.chain is not None)
+        ]
+        if guides:
+            self._ahead = self._pool.submit(_compute_masks, guides)
+
+    def _await_masks(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.result()
 
     def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> Choice:
         """One token for each row.
@@ -86,18 +112,46 @@ class Chooser:
         Args:
             logits: shape (rows, n_vocab); overwritten where penalties apply.
         """
+        self._await_masks()
         raw = {at: logits[at].copy() for at, row in enumerate(rows) if row.job.logprobs is not None}
+        guided = [(at, row.job.guide) for at, row in enumerate(rows) if row.job.guide is not None]
+        for at, guide in guided:
+            if rows[at].chain is not None:  # a chain remembers what it picks: no second try
+                forbid(logits[at], guide.mask())
         chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
         picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in chained]
         chosen = self._sample(logits, [None if row.chain else row.sampler for row in rows])
         for (at, _), pick in zip(chained, picks, strict=True):
             chosen[at] = pick.result()
+        if guided:
+            self._obey(logits, rows, guided, chosen)
         scores = {
             at: token_scores(row, chosen[at], rows[at].job.logprobs or 0)
             for at, row in raw.items()
             if chosen[at] >= 0
         }
         return Choice(chosen, scores)
+
+    def _obey(
+        self,
+        logits: npt.NDArray[np.float32],
+        rows: Sequence[Row],
+        guided: Sequence[tuple[int, Guide]],
+        chosen: list[int],
+    ) -> None:
+        """Have guides take the chosen tokens; what one refuses is drawn again among the allowed."""
+        refused: list[tuple[int, Guide]] = []
+        for at, guide in guided:
+            chosen[at] = guide.take(chosen[at]) if chosen[at] >= 0 else -1
+            if chosen[at] < 0 and rows[at].chain is None:
+                refused.append((at, guide))
+        if not refused:
+            return
+        places = [at for at, _ in refused]
+        masks = [guide.mask() for _, guide in refused]
+        tokens = draw_allowed(logits, places, masks, [rows[at].sampler for at in places])
+        for (at, guide), token in zip(refused, tokens, strict=True):
+            chosen[at] = guide.take(token) if token >= 0 else -1
 
     def _sample(
         self, logits: npt.NDArray[np.float32], samplers: Sequence[RowSampler | None]

@@ -138,11 +138,17 @@ def sample_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.ND
     """
     if not samplers:
         return np.empty(0, np.int32)
+    with np.errstate(all="ignore"):
+        _adjust(logits, samplers)
+    return draw_rows(logits, samplers)
+
+
+def draw_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.NDArray[np.int32]:
+    """``sample_rows`` of logits that have their biases and penalties already."""
     shapes = np.array([_ONLY_THE_BEST if row is None else row.shape for row in samplers])
     if shapes[:, 0].min() < 1:
         raise ValueError("rows of Tier.CHAIN are sampled by their chains")
     with np.errstate(all="ignore"):  # rows of NaN and infinities are computed along and dropped
-        _adjust(logits, samplers)
         most = int(shapes[:, 0].max())
         if most == 1:
             chosen = logits.argmax(1)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -166,6 +166,20 @@ class EngineThread:
             command[0](*command[1])
 
 
+_stack_sizes = threading.Lock()
+
+
+@contextlib.contextmanager
+def stack_size_of(size: int) -> Iterator[None]:
+    """Threads started in this block get stacks of ``size`` bytes; the setting is the process's."""
+    with _stack_sizes:
+        before = threading.stack_size(size)
+        try:
+            yield
+        finally:
+            threading.stack_size(before)
+
+
 class _Call(Generic[T]):
     """One function on its way through a StackPool."""
 
@@ -235,15 +249,12 @@ class StackPool:
                 self._start(min(self._stack_size, LEAST_STACK))
 
     def _start(self, stack_size: int) -> None:
-        before = threading.stack_size(stack_size)
-        try:
+        with stack_size_of(stack_size):
             for number in range(self._wanted):
                 name = f"{self._name}:{number}"
                 thread = threading.Thread(target=self._main, name=name, daemon=True)
                 thread.start()
                 self._threads.append(thread)
-        finally:
-            threading.stack_size(before)
 
     def _main(self) -> None:
         while (call := self._calls.get()) is not None:

@@ -158,7 +158,7 @@ class Answer:
             self._error = event.error
             self._end()
             return
-        if event.reason is StopReason.STOP:
+        if event.reason is StopReason.STOP and not event.complete:
             self._output_tokens += 1  # the end-of-generation token has no event of its own
             self._first_at = self._first_at or event.at
         if rest := self._text.finish():

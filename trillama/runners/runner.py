@@ -12,10 +12,12 @@ import numpy.typing as npt
 import structlog
 import trio
 
+from ..base.constraints import Constraint
 from ..base.errors import EngineError, ModelLoadError, ShuttingDown, TrillamaError
 from ..base.events import StepEvent
-from ..base.jobs import Job
+from ..base.jobs import Guide, Job
 from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
+from ..engine.grammar import GrammarCompiler, Reasoning
 from ..engine.threads import EngineThread, StackPool
 from .answers import Answer
 from .machine import EngineMachine
@@ -47,6 +49,7 @@ class Runner:
         self.progress = 0.0
         self._tokenizers = tokenizers
         self._tokenizing = 0
+        self._grammars: GrammarCompiler | None = None
         self._machine = EngineMachine(spec, backend)
         self._thread = EngineThread(spec.name, self._machine, self)
         self._roster = Roster(spec, self._thread, self._machine)
@@ -200,6 +203,25 @@ class Runner:
         )
         self._tokenizing += 1
         return await self._tokenizers.run(tokenize, self._text_done)
+
+    async def guide(
+        self, constraint: Constraint, reasoning: Reasoning | None, *, patient: bool = False
+    ) -> Guide:
+        """A rule for one answer, compiled on a worker thread unless it is known already.
+
+        Args:
+            reasoning: what may come before the answer.
+            patient: sample every token, also those that leave no choice.
+
+        Raises:
+            BadRequest: the constraint is malformed, not supported or too complex.
+            Busy: too many are being compiled.
+        """
+        self._check_ready()
+        if self._grammars is None:
+            self._grammars = GrammarCompiler(self.vocabulary)
+        work = functools.partial(self._grammars.matcher, constraint, reasoning, patient=patient)
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
     def _text_done(self) -> None:
         self._tokenizing -= 1

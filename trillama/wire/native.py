@@ -16,6 +16,7 @@ from ..base.errors import BadRequest, NotFound, Unsupported
 from ..base.messages import Message, ToolCall, ToolFunction
 from ..base.turns import ToolChoice, TurnRequest
 from . import gojson, goshape
+from .formats import constraint
 from .goshape import Place
 from .tools import tool_choice, tools
 
@@ -182,9 +183,11 @@ def _refuse(fields: dict[str, bool]) -> None:
 
 
 def _common(request: _Common) -> dict[str, Any]:
+    rule, options = constraint(request.format, request.options)
     return {
         "model": request.model,
-        "options": request.options,
+        "options": options,
+        "constraint": rule,
         "think": request.think,
         "keep_alive": request.keep_alive,
         "truncate": request.truncate,
@@ -208,7 +211,6 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
             "suffix": bool(request.suffix),
             "template": bool(request.template),
             "images": bool(request.images),
-            "format": request.format not in (None, ""),
         }
     )
     common = _common(request) | {"verb": "generate"}
@@ -236,12 +238,7 @@ def chat_turn(request: ChatRequest) -> TurnRequest:
     """
     if not request.model.strip():
         raise BadRequest("model is required")
-    _refuse(
-        {
-            "images": any(message.images for message in request.messages),
-            "format": request.format not in (None, ""),
-        }
-    )
+    _refuse({"images": any(message.images for message in request.messages)})
     return TurnRequest(
         messages=tuple(request.messages),
         tools=tuple(request.tools),
