@@ -8,6 +8,7 @@ within the drain time, then they end with an error line; a second signal ends th
 
     lifespan nursery -+- scheduler.run -- one task for each loaded model
                       +- import of the bundled model, once
+                      +- transfers -- one task for each blob that is being pulled
     server           -+- acceptor
                       +- each connection -- each request: listener | route, then body
 """
@@ -25,7 +26,7 @@ import structlog
 import trio
 
 from . import __version__
-from .api import anthropic, blobs, editing, library, llama_server, native, openai, tokens
+from .api import anthropic, blobs, editing, library, llama_server, native, openai, registry, tokens
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -36,6 +37,8 @@ from .base.logs import configure_logs
 from .base.settings import Address, Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
+from .models.registry.pull import Puller
+from .models.registry.transfers import Transfers
 from .models.store import ModelStore
 from .models.validation import validate_weights
 from .nursery_scheduler import Scheduler, SchedulerLimits
@@ -94,6 +97,7 @@ class Server:
             ),
         )
         self.desk = Desk(store, self.scheduler, settings)
+        self.transfers: Transfers | None = None
         self.broken = trio.Event()
         self._scope = trio.CancelScope()
         self.app = Application(Guard(settings.origins), access_log=settings.access_log)
@@ -106,12 +110,16 @@ class Server:
         if isinstance(store, ModelStore):
             self.app.register_blueprint(editing.routes(self.desk, store))
             self.app.register_blueprint(blobs.routes(store.blobs))
+            self.transfers = Transfers(store.blobs, settings)
+            self.app.register_blueprint(registry.routes(Puller(store, self.transfers)))
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)
 
     async def _start(self) -> None:
         await self.app.nursery.start(self._live)
         self.app.nursery.start_soon(self._open_store)
+        if self.transfers:
+            await self.app.nursery.start(self.transfers.run)
 
     async def _stop(self) -> None:
         self._scope.cancel()

@@ -326,6 +326,10 @@ class BlobStore:
             sync_folder(self.folder)
         return Blob(digest, size, how)
 
+    def use(self, digest: Digest, size: int) -> bool:
+        """True when the blob is there with that size; pruning then spares it for an hour."""
+        return self._refresh(digest, size)
+
     def _intact(self, digest: Digest, size: int) -> bool:
         try:
             return self.size(digest) == size

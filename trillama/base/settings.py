@@ -8,6 +8,7 @@ Every variable of Ollama is honoured under its own name; trillama's own are ``TR
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +17,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .durations import FOREVER, MINUTE, SECOND, parse_duration
+from .durations import FOREVER, HOUR, MINUTE, SECOND, parse_duration
 from .errors import SettingError
+from .registries import Registry, parse_registry
 
 DEFAULT_PORT = 11434
 
@@ -44,6 +46,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         num_thread: CPU threads of an engine; 0 means one per physical core.
         log_format: "auto" (JSON unless on a terminal), "json" or "console".
         access_log: one line per request.
+        registries: credentials, http registries and mirrors; see ``registries``.
+        offline: no outbound connection, whatever is asked.
+        max_download_rate: bytes per second of all pulls together; 0 means no limit.
+        max_transfer_streams: connections of one pull or push.
+        pull_patience: how long a pull that gets nothing keeps trying.
+        identity: file of the ed25519 key that registries know this machine by.
     """
 
     host: str = ""
@@ -68,6 +76,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     num_thread: int = 0
     log_format: str = "auto"
     access_log: bool = True
+    registries: tuple[Registry, ...] = ()
+    offline: bool = False
+    max_download_rate: int = 0
+    max_transfer_streams: int = 8
+    pull_patience: int = 4 * HOUR
+    identity: str = ""
 
     @property
     def address(self) -> Address:
@@ -174,6 +188,21 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+_RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def _rate(text: str) -> int:
+    plain = text.lower().removesuffix("/s").removesuffix("b").strip()
+    number, unit = (plain[:-1], plain[-1]) if plain[-1:] in ("k", "m", "g") else (plain, "")
+    try:
+        rate = float(number) * _RATE_UNITS[unit]
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < 1e15:
+        raise ValueError("expected bytes per second, such as 500k or 10MB")
+    return int(rate)
+
+
 def _budget(text: str) -> str:
     if text not in ("auto", "off") and not _uint(text):
         raise ValueError("expected auto, off or a number of tokens above 0")
@@ -205,6 +234,12 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "num_thread": _uint,
     "log_format": _one_of("auto", "json", "console"),
     "access_log": _bool,
+    "registries": lambda text: tuple(parse_registry(item) for item in _list(text)),
+    "offline": _bool,
+    "max_download_rate": _rate,
+    "max_transfer_streams": lambda text: max(1, _uint(text)),
+    "pull_patience": _duration,
+    "identity": str,
 }
 _SUFFIX = {"no_history": "NOHISTORY"}
 
@@ -224,7 +259,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 try:
                     found[setting] = parse(text)
                 except ValueError as error:
-                    raise SettingError(f"{variable}={text!r}: {error}") from None
+                    shown = re.sub("//[^/]*@", "//***@", text)
+                    raise SettingError(f"{variable}={shown!r}: {error}") from None
                 break
     return found
 
@@ -276,4 +312,5 @@ def load_settings(
     values |= {name: value for name, value in (flags or {}).items() if value is not None}
     values.setdefault("models", str(home / ".ollama" / "models"))
     values["models"] = values["models"] or str(home / ".ollama" / "models")
+    values.setdefault("identity", str(home / ".ollama" / "id_ed25519"))
     return Settings(**values)

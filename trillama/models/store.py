@@ -182,10 +182,13 @@ class ModelStore:
 
     # -- changing ---------------------------------------------------------------------------------
 
-    def publish(self, name: ModelName, data: bytes) -> None:
+    def publish(self, name: ModelName, data: bytes) -> list[Digest]:
         """Make ``data`` the manifest of ``name`` and drop what only the one before it needed.
 
         The caller holds the blobs that ``data`` names, and has them in the store.
+
+        Returns:
+            the blobs that were dropped.
 
         Raises:
             CorruptModel: it is no manifest.
@@ -198,8 +201,7 @@ class ModelStore:
                 raise StoreError(f"{missing[0]} is not in the store, so no model can need it")
             before = self._needed_by(name)
             self.tree.write(name, data)
-            if before and not self.noprune:
-                self._drop(before)
+            return self._drop(before) if before and not self.noprune else []
 
     def copy(self, source: ModelName | ModelReference, target: ModelName) -> None:
         """Give a model another name, replacing what had it; no blob is copied.
@@ -247,10 +249,11 @@ class ModelStore:
         except TrillamaError:
             return set()  # a damaged manifest: pruning at a start finds what it has named
 
-    def _drop(self, digests: Iterable[Digest]) -> None:
+    def _drop(self, digests: Iterable[Digest]) -> list[Digest]:
         removed = remove_unreferenced(digests, self.tree, self.blobs, self.holds)
         if removed:
             log.info("blobs removed", count=len(removed))
+        return removed
 
     def lend(self, model: InstalledModel) -> None:
         """Serve a model whose files lie elsewhere, until the store has one of its name."""

@@ -1,0 +1,52 @@
+"""Routes about other machines' models: ``/api/pull``."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from ..base.errors import BadRequest
+from ..base.names import ModelReference, Source, parse_reference
+from ..models.registry.pull import Puller, PullRequest
+from ..wire.registry import TransferRequest, read_transfer
+from .connection import read_body
+from .progress import progress_response
+from .turn import CloudDisabled
+
+MAX_BODY = 1 << 20
+
+
+def pull_request(asked: TransferRequest) -> PullRequest:
+    """What is to be pulled.
+
+    Raises:
+        BadRequest: the name is missing or malformed, or says http without ``insecure``.
+        CloudDisabled: it names a model that runs elsewhere.
+    """
+    if not asked.wanted.strip():
+        raise BadRequest("invalid model name")
+    return PullRequest(
+        reference(asked), asked.insecure, username=asked.username, password=asked.password
+    )
+
+
+def reference(asked: TransferRequest) -> ModelReference:
+    """The model a request names, if its registry may be spoken to in the way it says."""
+    wanted = parse_reference(asked.wanted)
+    if wanted.source is Source.CLOUD:
+        raise CloudDisabled
+    if asked.wanted.strip().lower().startswith("http://") and not asked.insecure:
+        raise BadRequest("insecure protocol http")
+    return wanted
+
+
+def routes(puller: Puller) -> Blueprint:
+    """The routes, carried out by ``puller``."""
+    blueprint = Blueprint("registry", __name__)
+
+    @blueprint.post("/api/pull")
+    async def pull() -> Response:
+        asked = read_transfer(await read_body(MAX_BODY), "PullRequest")
+        request = pull_request(asked)
+        return await progress_response(lambda tell: puller.pull(request, tell), stream=asked.stream)
+
+    return blueprint

@@ -1,0 +1,46 @@
+"""Requests to pull and push, as Ollama's clients send them.
+
+``model`` has the older spelling ``name``. ``username`` and ``password``, which Ollama reads and
+ignores, are what the registry is shown.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from . import gojson, goshape
+
+
+class TransferRequest(msgspec.Struct, kw_only=True):
+    """Body of ``/api/pull`` and ``/api/push``; ``insecure`` speaks http to the registry."""
+
+    model: str = ""
+    name: str = ""
+    insecure: bool = False
+    stream: bool = True
+    username: str = ""
+    password: str = ""
+
+    @property
+    def wanted(self) -> str:
+        """The model, by whichever field."""
+        return self.model or self.name
+
+
+_TABLE: goshape.Table = {
+    "model": goshape.string,
+    "name": goshape.string,
+    "insecure": goshape.boolean,
+    "stream": goshape.boolean,
+    "username": goshape.string,
+    "password": goshape.string,
+}
+
+
+def read_transfer(body: bytes, go_name: str) -> TransferRequest:
+    """Decode a body; ``go_name`` is ``PullRequest`` or ``PushRequest``, for errors.
+
+    Raises:
+        BadRequest: with Ollama's text.
+    """
+    return TransferRequest(**goshape.body(gojson.decode(body), _TABLE, go_name))
