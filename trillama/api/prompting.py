@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
-from ..base.errors import BadRequest, PromptTooLong
+from ..base.errors import BadRequest, PromptTooLong, Unsupported
 from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import ToolMode, TurnRequest
@@ -73,6 +73,11 @@ class Prompter:
         self._template = chat_template(runner, model)
         self._tools = request.tools if request.tool_choice.mode is not ToolMode.NONE else ()
         self._family = family_named(model.config.parser) or self._template.family
+        if self._tools and self._family.unread:
+            raise Unsupported(
+                "not supported by this version of trillama: "
+                f"tool calls in the format of {self._family.name}"
+            )
 
     async def make(self, limit: int, options: Options) -> Prompt:
         """The prompt, within ``limit`` positions for prompt and answer.

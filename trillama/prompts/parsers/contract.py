@@ -62,6 +62,11 @@ class Tools:
     def __bool__(self) -> bool:
         return bool(self._schemas)
 
+    def complete(self, function: str, arguments: Mapping[str, Any]) -> bool:
+        """The function was offered, and everything it requires is there."""
+        required = self._schemas.get(function, {}).get("required") or ()
+        return function in self.names and all(name in arguments for name in required)
+
     def types(self, function: str, parameter: str) -> frozenset[str]:
         """JSON types that a parameter is declared with; none where nothing is declared."""
         properties = _object(self._schemas.get(function, {}).get("properties"))

@@ -16,10 +16,12 @@ class Family:
     Attributes:
         name: for logs and tests.
         forms: of its tool calls.
+        others_marks: further texts that must reach the parser.
         silent: marks around parts of an answer that are not shown.
         between: characters, beside blanks, that separate calls.
         interrupts: a call inside the reasoning ends the reasoning.
         always: its marks stand in answers without tools too.
+        unread: nobody reads its calls yet; tools are refused by this name.
         other: makes the parser where it is not the machine of ``sections``.
     """
 
@@ -29,6 +31,7 @@ class Family:
     between: str = ""
     interrupts: bool = False
     always: bool = False
+    unread: bool = False
     other: Callable[[Tools], AnswerParser] | None = None
     others_marks: tuple[str, ...] = ()
 

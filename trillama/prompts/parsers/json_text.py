@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -19,8 +20,14 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(word)
 
 
+def _finite(text: str) -> float:
+    if math.isinf(found := float(text)):
+        raise ValueError(text)
+    return found
+
+
 # Models write line breaks into strings as they are; that is still clear enough.
-_DECODE = json.JSONDecoder(strict=False, parse_constant=_no_number).decode
+_DECODE = json.JSONDecoder(strict=False, parse_constant=_no_number, parse_float=_finite).decode
 
 
 class JsonEnd:

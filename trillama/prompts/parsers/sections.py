@@ -8,7 +8,7 @@ the pieces it came in do not matter. Blank space around calls belongs to nobody.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,6 +46,41 @@ class Until:
         found = self._marks.search(text, max(start, self._seen - self._back))
         self._seen = len(text)
         return found.end() if found else None
+
+
+class UntilThen(Until):
+    """Ends with a mark, and with another behind it if that comes."""
+
+    def __init__(self, mark: str, then: str) -> None:
+        super().__init__(mark)
+        self._then = then
+        self._ended: int | None = None
+
+    def find(self, text: str, start: int) -> int | None:
+        """See ``End``."""
+        if self._ended is None:
+            self._ended = super().find(text, start)
+        return None if self._ended is None else behind(text, self._ended, self._then)
+
+
+class Either:
+    """Ends as the kind of text ends that begins here; at once, where none of them begins.
+
+    Args:
+        ends: by the beginnings of the kinds.
+    """
+
+    def __init__(self, ends: Mapping[str, End]) -> None:
+        self._ends = ends
+
+    def find(self, text: str, start: int) -> int | None:
+        """See ``End``."""
+        at = skip(text, start)
+        for beginning, end in self._ends.items():
+            if text.startswith(beginning, at):
+                return end.find(text, start)
+        rest = text[at : at + max(map(len, self._ends))]
+        return None if any(one.startswith(rest) for one in self._ends) else start
 
 
 class Never:
