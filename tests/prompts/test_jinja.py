@@ -180,7 +180,8 @@ FORBIDDEN = [
     "{{ [1] | map(attribute='__class__') | list | first }}",
     "{{ environment }}",
     "{% macro a() %}{% endmacro %}{{ a._environment }}{{ a._func }}",
-    "{% set x = [] %}{{ x.append(1) }}",
+    "{% set x = [] %}{% set y = x.extend([1]) %}{{ x | join }}",
+    "{% set x = messages.append(1) %}{% set y = messages[0]['role'] %}",
     "{{ messages[0].update({'a': 1}) }}",
     "{{ messages.pop() }}",
     "{% include '/etc/passwd' %}",
@@ -199,6 +200,33 @@ def test_nothing_leads_out_of_the_sandbox(source: str) -> None:
         shown = ""
     assert shown == ""
     assert messages == [{"role": "user"}]
+
+
+def test_lists_may_be_appended_to() -> None:
+    """As templates of Kimi do; only what the rendering holds is changed."""
+    messages = [{"role": "user", "more": [1]}]
+    source = "{% set x = messages[0].more %}{% set y = x.append(2) %}{{ x | join(',') }}"
+    assert render_template(source, {"messages": messages}) == "1,2"
+    assert messages == [{"role": "user", "more": [1]}]
+
+
+GROWING = [
+    "{% set x = [] %}{% for i in range(99999) %}{% set y = x.append('a' * 9999 ~ i) %}{% endfor %}",
+    "{% set x = [] %}{% set y = x.append(x) %}{{ x }}",
+    "{% set x = [1] %}{% set n = namespace(a=x) %}{% for i in range(40) %}"
+    "{% set n.a = [n.a, n.a] %}{% endfor %}",
+    "{% set x = [] %}{% set n = namespace(a=x) %}{% for i in range(19) %}{% set n.a = [n.a, n.a] %}"
+    "{% endfor %}{% set y = x.append('a' * 999999) %}{{ n.a }}",
+]
+
+
+@pytest.mark.parametrize("source", GROWING, ids=lambda source: source[:50])
+def test_lists_cannot_grow_without_end(source: str) -> None:
+    """Neither by much, nor around a circle, nor behind the back of what holds them."""
+    start = time.thread_time()
+    with pytest.raises(TemplateError):
+        render_template(source, {})
+    assert time.thread_time() - start < 2
 
 
 def test_refusals_and_failures_differ() -> None:

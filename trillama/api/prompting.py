@@ -24,6 +24,7 @@ from ..engine.grammar import Reasoning
 from ..models.installed import InstalledModel
 from ..prompts.parsers.choose import family_named
 from ..prompts.parsers.contract import AnswerParser, Tools
+from ..prompts.parsers.family import Ids
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
@@ -41,12 +42,14 @@ class Prompt:
         dropped: tokens left out because truncation was asked for.
         parser: separates reasoning, content and tool calls; None where all is content.
         reasoning: what may come before the answer proper; None where nothing may.
+        ids: what calls get that have no id of their own.
         shown: control tokens that the parser has to see, with what they spell.
     """
 
     tokens: Tokens
     dropped: int = 0
     parser: AnswerParser | None = None
+    ids: Ids = Ids.ANY
     shown: Mapping[int, str] = field(default_factory=dict)
     reasoning: Reasoning | None = None
 
@@ -115,7 +118,14 @@ class Prompter:
 
     def _prompt(self, tokens: Tokens, dropped: int, text: str) -> Prompt:
         """``tokens``, whose text ends as ``text`` does, with what reads their answer."""
-        return Prompt(tokens, dropped, self._parser(text), self._shown(), self._reasoning(text))
+        return Prompt(
+            tokens,
+            dropped,
+            parser=self._parser(text),
+            ids=self._family.ids,
+            shown=self._shown(),
+            reasoning=self._reasoning(text),
+        )
 
     def _reasoning(self, text: str) -> Reasoning | None:
         """Where an answer may think before a rule holds: not where thinking was declined."""

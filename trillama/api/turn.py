@@ -12,8 +12,6 @@ in the queue, the lease and the sequence are given back by plain calls, at once.
 from __future__ import annotations
 
 import dataclasses
-import random
-import string
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -33,14 +31,13 @@ from ..base.turns import Finished, Piece, TokenLogprob, ToolMode, TurnEvent, Tur
 from ..models.capabilities import COMPLETION, THINKING, TOOLS
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
+from ..prompts.parsers.family import new_id
 from ..runner_pool import Answer, Tokenizer
 from .logprobs import token_logprobs
 from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
 
 log = structlog.get_logger(__name__)
-
-_ID_LETTERS = string.ascii_lowercase + string.digits
 
 
 NO_LIMIT = 2**31 - 1
@@ -129,7 +126,9 @@ class Turn:
         """What a parser found as a client is told it: text, then calls with ids of their own."""
         said = [Piece(found.content, found.thinking)] if found.content or found.thinking else []
         if found.tool_calls:
-            said.append(Piece(tool_calls=tuple(map(_identified, found.tool_calls))))
+            ids = self._prompt.ids
+            calls = (ToolCall(one.function, one.id or new_id(ids)) for one in found.tool_calls)
+            said.append(Piece(tool_calls=tuple(calls)))
         if said and self._scores:
             said[0] = dataclasses.replace(said[0], logprobs=tuple(self._scores))
             self._scores = []
@@ -166,12 +165,6 @@ class Turn:
 
     def __exit__(self, *left: object) -> None:
         self.close()
-
-
-def _identified(call: ToolCall) -> ToolCall:
-    if call.id:
-        return call
-    return ToolCall(call.function, "call_" + "".join(random.choices(_ID_LETTERS, k=8)))
 
 
 class Desk:

@@ -41,7 +41,7 @@ class Budget:
     def __init__(self, given: Any = ()) -> None:
         self._weights: dict[int, tuple[Any, int]] = {}
         self._largest = self._most = 2**62
-        self._spent = self._next_check = 0
+        self._spent = self._next_check = self._added = 0
         size = self.weigh(given)
         self._largest = VALUE + 4 * size
         self._most = WORK * self._largest
@@ -85,7 +85,7 @@ class Budget:
     def weigh(self, value: Any) -> int:
         """Characters ``value`` would print, about; what nests shared values counts them each time.
 
-        Containers are immutable for a template, so each is weighed once.
+        Each container is weighed once, until a list grows.
 
         Raises:
             TooExpensive: it is too large.
@@ -103,6 +103,16 @@ class Budget:
             self._weights[id(value)] = known = (value, weight)
         self.fit(known[1])
         return known[1]
+
+    def grow(self, added: Any) -> None:
+        """A list is about to be given more to hold; it and all that holds it are weighed anew.
+
+        Raises:
+            TooExpensive: lists have been given too much in all.
+        """
+        self._added += self.weigh(added)
+        self._weights.clear()
+        self.fit(self._added)
 
 
 _local = threading.local()

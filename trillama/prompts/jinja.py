@@ -4,11 +4,13 @@ The dialect is that of transformers' chat templates (utils/chat_template_utils.p
 loop controls, ``raise_exception``, ``strftime_now``, a ``tojson`` that does not escape HTML, and
 ``generation`` blocks that only mark text. On top of Jinja's immutable sandbox, methods of built-in
 types are limited to a list, filters that only serve web pages are gone, and whatever can grow a
-value or run for long is charged to a ``Budget``. Nothing here reads files or includes templates.
+value or run for long is charged to a ``Budget``; lists may be appended to, which templates of Kimi
+do and llama.cpp allows. Nothing here reads files or includes templates.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -51,7 +53,7 @@ _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(_TEXT_METHODS.split()),
     Markup: frozenset(_TEXT_METHODS.split()),
     dict: frozenset(["copy", "get", "items", "keys", "values"]),
-    list: frozenset(["copy", "count", "index"]),
+    list: frozenset(["append", "copy", "count", "index"]),
     tuple: frozenset(["count", "index"]),
     int: frozenset(),
     bool: frozenset(),
@@ -236,11 +238,9 @@ class _Environment(ImmutableSandboxedEnvironment):
             "sum": _sum,
         }
         known = {name: own.get(name, filters.FILTERS[name]) for name in _FILTERS.split()}
-        self.filters = {name: _charged(one) for name, one in known.items()}
-        self.filters["tojson"] = _tojson
+        self.filters = {name: _charged(one) for name, one in known.items()} | {"tojson": _tojson}
         del self.globals["lipsum"]
-        self.globals["namespace"] = _Namespace
-        self.globals["raise_exception"] = _raise_exception
+        self.globals.update(namespace=_Namespace, raise_exception=_raise_exception)
         self.globals["strftime_now"] = _strftime_now
 
     @property
@@ -299,6 +299,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         budget.weigh(args)
         budget.weigh(kwargs)
         owner = getattr(obj, "__self__", None)
+        if isinstance(owner, list):
+            budget.grow(args)
         if isinstance(owner, str):
             args = _check_method(owner, obj.__name__, args)
         return _charge_result(super().call(context, obj, *args, **kwargs))
@@ -369,6 +371,7 @@ def render_template(source: str, variables: dict[str, Any]) -> str:
     template = compile_template(source)
     with _translated():
         budget = Budget(variables)
+        variables = copy.deepcopy(variables)  # a template may append to lists
         with spending(budget):
             pieces = []
             for piece in template.generate(variables):

@@ -3,38 +3,24 @@
 Called by the Desk in a worker thread: a template is a program, and it takes its time. What the
 template is told is what transformers tells it (roles, content, tool calls with their arguments as
 objects), the reasoning of earlier answers under both of its usual names, and the switches that
-templates use for thinking. Never cuts, tokenises or guesses: a template that fails is an error.
+templates use for thinking, in the ``manners`` of the template. Never cuts, tokenises or guesses: a
+template that fails is an error.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trillama.base.errors import BadRequest
-from trillama.base.messages import Message, ToolCall
+from trillama.base.messages import Message
 
 from .detect import ThinkingTags, jinja_thinking_tags, jinja_uses_tools
 from .jinja import render_template
+from .manners import conversation, manner_of
 from .parsers.choose import family_of_template
-
-
-def _tool_call(call: ToolCall) -> dict[str, Any]:
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"type": "function", "function": function} | ({"id": call.id} if call.id else {})
-
-
-def template_message(message: Message) -> dict[str, Any]:
-    """A message as chat templates expect it; what is empty is left out, but for the content."""
-    fields: dict[str, Any] = {"role": message.role, "content": message.content}
-    optional = {
-        "reasoning_content": message.thinking,
-        "thinking": message.thinking,
-        "tool_calls": [_tool_call(call) for call in message.tool_calls],
-        "name": message.tool_name,
-        "tool_call_id": message.tool_call_id,
-    }
-    return fields | {key: value for key, value in optional.items() if value}
+from .parsers.family import call_id
 
 
 def thinking_variables(think: bool | str | None) -> dict[str, Any]:
@@ -91,7 +77,7 @@ class ChatTemplate:
         if not self.source:
             return _plain(messages)
         variables = {
-            "messages": [template_message(message) for message in messages],
+            "messages": self._told(messages),
             "tools": [dict(tool) for tool in tools] or None,
             "bos_token": self._bos,
             "eos_token": self._eos,
@@ -99,6 +85,10 @@ class ChatTemplate:
         }
         text = render_template(self.source, variables | thinking_variables(think))
         return _up_to(text, messages) if continue_final else text
+
+    def _told(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        manner = manner_of(self.source, self._bos, self._eos)
+        return conversation(messages, manner, functools.partial(call_id, self.family.ids))
 
     def begins_with_bos(self, prompt: str) -> bool:
         """True when tokenising ``prompt`` must not add the begin token once more."""

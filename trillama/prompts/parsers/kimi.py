@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
-from .family import Family
+from .family import Family, Ids
 from .json_text import call, load_object
 from .scan import Scan
 from .sections import Form, Until
@@ -44,6 +44,7 @@ KIMI = Family(
     (Form(_BEGIN, lambda: Until(_END), _read),),
     interrupts=True,
     others_marks=(_END, _CALL, _ARGUMENTS, _CALL_END),
+    ids=Ids.NAMED,
 )
 
 _SOLAR, _SOLAR_NAME, _SOLAR_ARGUMENTS, _SOLAR_END = (

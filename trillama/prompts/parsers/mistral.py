@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
-from .family import Family
+from .family import Family, Ids
 from .json_text import JsonEnd, call, calls, load
 from .sections import Form, skip
 
@@ -52,4 +52,5 @@ MISTRAL = Family(
     (Form("[TOOL_CALLS]", _End, _read),),
     between=",",
     others_marks=(_ARGUMENTS, _ID),
+    ids=Ids.NINE,
 )
