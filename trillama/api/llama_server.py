@@ -80,7 +80,7 @@ def routes(desk: Desk) -> Blueprint:
     async def detokenize() -> Response:
         request = read_detokenize(await read_body(MAX_BODY))
         model = await tokens.the_model(request.model)
-        return json_response({"content": await tokens.decode(request, model)})
+        return json_response({"content": await tokens.decode(request.tokens, model)})
 
     @blueprint.post("/apply-template")
     @in_its_shape

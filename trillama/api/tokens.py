@@ -7,6 +7,7 @@ Nothing here loads a model: the vocabulary of a resident one is used, or one tha
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,6 @@ from ..models.installed import InstalledModel
 from ..runner_pool import Tokenizer
 from ..wire.gojson import encode
 from ..wire.tokens import (
-    DetokenizeRequest,
     TokenizeRequest,
     named,
     read_detokenize,
@@ -75,7 +75,7 @@ class Tokens:
                 return tokens, []
             return tokens, [tokenizer.vocabulary.text_of(token) for token in tokens]
 
-    async def decode(self, request: DetokenizeRequest, model: InstalledModel) -> str:
+    async def decode(self, tokens: Sequence[int], model: InstalledModel) -> str:
         """The text of tokens, control tokens spelled out.
 
         Raises:
@@ -83,9 +83,9 @@ class Tokens:
         """
         async with self._desk.tokenizer(model) as tokenizer:
             vocabulary = tokenizer.vocabulary
-            for token in request.tokens:
+            for token in tokens:
                 _check_token(token, vocabulary.size)
-            data = b"".join(map(vocabulary.text_of, request.tokens))
+            data = b"".join(map(vocabulary.text_of, tokens))
         return data.decode("utf-8", "replace")
 
 
@@ -132,7 +132,7 @@ def routes(desk: Desk) -> Blueprint:
         began = time.monotonic_ns()
         request = read_detokenize(await read_body(MAX_BODY))
         model = await tokens.the_model(named(request.model))
-        content = await tokens.decode(request, model)
+        content = await tokens.decode(request.tokens, model)
         spent = time.monotonic_ns() - began
         return json_response({"model": request.model, "content": content, "total_duration": spent})
 

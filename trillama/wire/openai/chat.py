@@ -127,7 +127,7 @@ def chat_turns(request: ChatRequest) -> list[TurnRequest]:
         parallel_tool_calls=request.parallel_tool_calls is not False,
         constraint=grammar_constraint(request.grammar, _constraint(request.response_format)),
         logprobs=_logprobs(request),
-        options=options_of(request, limit, "max_tokens"),
+        options=options_of(request, limit),
         think=think_of(_effort(request)),
         keep_alive=keep_alive_of(request),
         truncate=request.truncate,

@@ -7,19 +7,13 @@ asked for, in one after all others. Reasoning has two names because clients look
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from ...base.errors import TrillamaError
-from ...base.events import Usage
-from ...base.turns import Chosen, Finished, Piece, TurnEvent
-from .. import sse
+from ...base.turns import Finished, Piece
 from ..gojson import encode, encode_text
-from .errors import error_event
 from .logprobs import chat_logprobs
-from .records import FINGERPRINT, Heading, call_objects, finish_reason, usage_object
-
-_DONE = sse.data(b"[DONE]")
+from .records import ChoiceRecords, Heading, call_objects, common_fields, finish_reason
 
 
 class _Choice:
@@ -63,71 +57,18 @@ class _Choice:
         return before + self._head + b'},"finish_reason":"' + reason + b'"}]}\n\n'
 
 
-class ChatRecords:
-    """Writes the answers to one request.
-
-    Args:
-        choices: how many there are; with one, events come as they are, else each as ``Chosen``.
-        includes_usage: a stream ends with its counts.
-    """
-
-    content_type = sse.CONTENT_TYPE
+class ChatRecords(ChoiceRecords):
+    """Writes the answers to one request; see ``ChoiceRecords``."""
 
     def __init__(self, heading: Heading, choices: int = 1, *, includes_usage: bool = False) -> None:
-        self._heading = heading
-        self._includes_usage = includes_usage
-        self._opening = encode(self._object("chat.completion.chunk"))[:-1] + b',"choices":['
-        self._choices = [_Choice(b"data: " + self._opening, index) for index in range(choices)]
-
-    def begun(self, usage: Callable[[], Usage]) -> None:
-        """The counts come last here."""
-
-    def write(self, events: Sequence[TurnEvent | Chosen]) -> bytes:
-        """Chunks for events that came together."""
-        return b"".join([self._one(event) for event in events])
+        fields = common_fields(heading, "chatcmpl")
+        super().__init__(fields, "chat.completion.chunk", choices, includes_usage=includes_usage)
+        self._choices = [_Choice(self._opening, index) for index in range(choices)]
 
     def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
         """The one object of answers that are not streamed."""
         choices = [_whole_choice(at, said, end) for at, (said, end) in enumerate(answers)]
-        usage = usage_object((end for _, end in answers), len(answers))
-        return encode({**self._object("chat.completion"), "choices": choices, "usage": usage})
-
-    def error(self, error: TrillamaError) -> bytes:
-        """The event that ends a stream in trouble."""
-        return error_event(error)
-
-    def keep_alive(self) -> bytes:
-        """What is sent while nothing is said."""
-        return sse.COMMENT
-
-    def _object(self, kind: str) -> dict[str, Any]:
-        return {
-            "id": f"chatcmpl-{self._heading.id}",
-            "object": kind,
-            "created": self._heading.created,
-            "model": self._heading.model,
-            "system_fingerprint": FINGERPRINT,
-        }
-
-    def _one(self, event: TurnEvent | Chosen) -> bytes:
-        if isinstance(event, Piece):
-            return self._choices[0].piece(event)
-        if isinstance(event, Finished):
-            return self._choices[0].finish(event) + self._ending()
-        choice = self._choices[event.index]
-        if isinstance(event.event, Piece):
-            return choice.piece(event.event)
-        return choice.finish(event.event) + self._ending()
-
-    def _ending(self) -> bytes:
-        """What follows the last choice's end."""
-        ends = [choice.end for choice in self._choices if choice.end is not None]
-        if len(ends) < len(self._choices):
-            return b""
-        if not self._includes_usage:
-            return _DONE
-        usage = encode(usage_object(ends, len(ends)))
-        return sse.data(self._opening + b'],"usage":' + usage + b"}") + _DONE
+        return self._whole("chat.completion", choices, (end for _, end in answers))
 
 
 def _whole_choice(index: int, said: Piece, end: Finished) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def error_object(error: TrillamaError) -> dict[str, Any]:
         "message": error.message,
         "type": _TYPES.get(error.status, "api_error"),
         "param": error.field if isinstance(error, BadField) else None,
-        "code": "model_not_found" if isinstance(error, NotFound) else error.code,
+        "code": "model_not_found" if type(error) is NotFound else error.code,
     }
 
 

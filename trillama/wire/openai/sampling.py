@@ -82,11 +82,11 @@ class Sampling(Extras, kw_only=True):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-def options_of(request: Extras, limit: int | None, limit_field: str) -> dict[str, Any]:
+def options_of(request: Extras, limit: int | None) -> dict[str, Any]:
     """Ollama's options for what the request says; what it leaves out is left out.
 
     Args:
-        limit: tokens of the answer; ``limit_field`` is the field it came from.
+        limit: tokens of the answer.
     """
     found = dict(request.options or {})
     for name in (*_SHARED, *_EXTRAS):
