@@ -22,7 +22,7 @@ from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
 from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
-from .engine.budget import Load, StepBudget
+from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
 from .engine.gang import Gang
 from .engine.operations import Operation, carry_out
@@ -36,6 +36,7 @@ from .seats import (
     Seat,
     dead_end,
     divide,
+    load_of,
     prefix_is_coming,
     summary,
     take_seat,
@@ -206,23 +207,22 @@ class Batcher:
             new = plan.new_tokens
             self._apply(self._kv.make_room(new))
             if self._kv.free >= new:
-                plan.chunks = self._chunks(len(heads), new)
+                plan.chunks = self._chunks(heads, new)
             stuck = not plan and any(not seat.paused for seat in self._live)
             short = self._kv.free < new
             if not (stuck or short) or not self._preempt_youngest():
                 return plan
 
-    def _chunks(self, generating: int, new: int) -> list[tuple[Seat, int]]:
+    def _chunks(self, heads: list[Seat], new: int) -> list[tuple[Seat, int]]:
         """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
         waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        depth = sum(seat.place.length for seat in waiting) / len(waiting)
-        budget = self._budget.choose(Load(generating, len(waiting), depth, self._kv.used))
+        budget = self._budget.choose(load_of(heads, waiting, self._kv.used))
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._apply(self._kv.make_room(new + budget))
         budget = min(budget, self._kv.free - new, self._context.limits.batch - new)
-        rows = self._context.limits.outputs - generating
+        rows = self._context.limits.outputs - len(heads)
         return divide(waiting, budget, self._counts.steps)[:rows]
 
     def _preempt_youngest(self) -> bool:
@@ -250,8 +250,9 @@ class Batcher:
         if not self._decode(plan):
             return False
         logits = self._context.logits()
-        elapsed = self._clock() - started
-        self._budget.observe(plan.load(self._kv.used), plan.prompt_tokens, elapsed)
+        if plan.chunks or not self._counts.steps % LEARN_EVERY:
+            elapsed = self._clock() - started
+            self._budget.observe(plan.load(self._kv.used), plan.prompt_tokens, elapsed)
         sampled = plan.sampled
         for seat in plan.heads:
             self._kv.grow(seat.place, seat.pending)

@@ -119,8 +119,10 @@ class Plan:
 
     def load(self, cells: int) -> Load:
         """What the budget learns from; ``cells`` of the pool are in use."""
-        seen = sum(seat.place.length * count for seat, count in self.chunks)
-        return Load(len(self.heads), len(self.chunks), seen / max(self.prompt_tokens, 1), cells)
+        begun = sum(seat.place.length * count for seat, count in self.chunks)
+        depth = begun / self.prompt_tokens if self.chunks else 0.0
+        seen = sum(seat.place.length for seat in self.heads)
+        return Load(self.new_tokens, seen, len(self.chunks), depth, cells)
 
     def __bool__(self) -> bool:
         return bool(self.heads or self.chunks)
@@ -225,6 +227,14 @@ def coming_prefix(seat: Seat, live: list[Seat], cached: int) -> tuple[Seat, int]
             if same >= max(cached, other.place.length) + MIN_REUSE:
                 return other, same
     return None
+
+
+def load_of(heads: list[Seat], waiting: list[Seat], cells: int) -> Load:
+    """What the budget chooses by: who generates, whose prompt waits, ``cells`` in use."""
+    seen = sum(seat.place.length for seat in heads)
+    depth = sum(seat.place.length for seat in waiting) / len(waiting)
+    rows = sum(seat.pending for seat in heads)
+    return Load(rows, seen, len(waiting), depth, cells)
 
 
 def divide(seats: list[Seat], budget: int, step: int) -> list[tuple[Seat, int]]:

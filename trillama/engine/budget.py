@@ -2,16 +2,17 @@
 
 Pure arithmetic, driven by ``batching``. While others generate, a step with prompt tokens in it may
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
-up to ``UNNOTICED_NS`` for ``SOUND_CHUNK`` tokens, because small chunks cost more a token and nobody
-sees so short a gap; a GPU has no need of it.
-Where many wait the bound grows with their number: a few streams are not kept smooth at the price
-of a crowd that cannot begin. While nobody generates, only the time until a newcomer can join, or
-a finished prompt be answered, bounds a step.
+up to ``UNNOTICED_NS`` where that is too short for a sound chunk, because small chunks cost more a
+token and nobody sees so short a gap. Where many wait the bound grows with their number: a few
+streams are not kept smooth at the price of a crowd that cannot begin. While nobody generates, only
+the time until a newcomer can join, or a finished prompt be answered, bounds a step.
 
-What a chunk will take is predicted by two small linear models (``costs``), because llama.cpp's
+What a step will take is predicted by two small linear models (``costs``), because llama.cpp's
 attention on the CPU has two kernels: up to ``KNEE`` rows each row visits the cells it sees, from
 there on tiles of rows visit all cells in use together. The one is cheap for short contexts, the
-other for large chunks and long contexts; whichever promises more tokens a second is taken.
+other for many rows and long contexts; whichever promises more tokens a second within the bound is
+taken. Where the bound would make a long prompt crawl, the smallest tiled step is taken although it
+breaks the bound: see ``WORTH``.
 """
 
 from __future__ import annotations
@@ -30,17 +31,14 @@ BURST_NS = 250_000_000
 """Gap allowed for each one who waits beside the first, divided by those who run."""
 IDLE_STEP_NS = 400_000_000
 """Longest prompt-only step."""
+WORTH = 4.0
+"""So many times faster a prompt must get on by a step beyond the bound to be allowed one."""
+LEARN_EVERY = 8
+"""Of steps without prompt tokens one in so many is worth observing."""
 GRAIN = 16
 """Chunks are multiples of this where they are larger, which suits the library's matrix tiles."""
-FIRST_CHUNK = 64
-"""Tokens beside running streams before anything was measured."""
 KNEE = 64
 """Rows from which llama.cpp's CPU attention works in tiles (``ggml_fa_tile_config``)."""
-_WEIGHT = 0.25
-
-
-def _blend(old: float, new: float) -> float:
-    return new if not old else old + _WEIGHT * (new - old)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +46,15 @@ class Load:
     """What a step finds.
 
     Attributes:
-        generating: sequences that get their next token.
+        generating: rows of sequences that generate.
+        seen: positions of all those sequences together.
         waiting: sequences whose prompt is not computed yet.
         depth: positions already computed of those prompts, on average.
         cells: cells of the pool in use.
     """
 
     generating: int
+    seen: float = 0.0
     waiting: int = 1
     depth: float = 0.0
     cells: int = 0
@@ -74,83 +74,81 @@ class StepBudget:
         self._off = mode == "off"
         self._batch = batch
         self._micro_batch = micro_batch
-        self._plain_ns: dict[int, float] = {}
-        self._alone_ns = 0.0
-        self._by_row = LinearCost(2)  # of a token, and of a token for each cell it sees
-        self._by_tile = LinearCost(3)  # the same, and of a cell in use
+        self._by_row = LinearCost(3)  # of a step, of a row, of a cell that a row sees
+        self._by_tile = LinearCost(4)  # the same, and of a cell in use
 
     def choose(self, load: Load) -> int:
-        """Prompt tokens for a step that also gives ``load.generating`` sequences a token."""
+        """Prompt tokens for a step that also has ``load.generating`` rows of others."""
         room = self._batch - load.generating
         if self._off:
             return room
         if self._fixed:
             return min(self._fixed, room)
-        return min(room, self._beside(load) if load.generating else self._alone())
+        if not self._by_tile.known:
+            return min(self._micro_batch, room)
+        return max(1, min(room, self._beside(load) if load.generating else self._alone(load)))
 
-    def _alone(self) -> int:
-        if not self._alone_ns:
-            return self._micro_batch
-        return _whole_grains(max(self._micro_batch // 4, int(IDLE_STEP_NS / self._alone_ns)))
+    def _alone(self, load: Load) -> int:
+        most = self._most(load, IDLE_STEP_NS, tiled=True)
+        return _whole_grains(max(self._micro_batch // 4, most))
 
     def _beside(self, load: Load) -> int:
-        plain = self._plain(load.generating)
-        if not plain or not (self._by_row.known or self._alone_ns):
-            return FIRST_CHUNK
-        spare = self.allowed_ns(load) - plain
-        few = min(self._most_by_row(load, spare), max(KNEE - 1 - load.generating, 1))
-        many = self._most_by_tile(load, spare)
-        if load.generating + many < KNEE or many < few:
-            return max(1, _whole_grains(few))
-        rate_of_few = few / (plain + self._row_ns(load) * few)
-        rate_of_many = many / (plain + spare)
-        return _whole_grains(many) if rate_of_many > rate_of_few else max(1, _whole_grains(few))
+        allowed = self.allowed_ns(load)
+        least = KNEE - load.generating  # tokens that make a step a tiled one
+        few = min(self._most(load, allowed, tiled=False), least - 1)
+        many = self._most(load, allowed, tiled=True)
+        if least <= many and self._rate(load, few) < self._rate(load, many):
+            return _whole_grains(many)
+        if few < least and WORTH * self._rate(load, max(few, 1)) < self._rate(load, least):
+            return least
+        return _whole_grains(few)
 
     def allowed_ns(self, load: Load) -> float:
         """How long a step may take."""
-        plain = self._plain(load.generating)
+        plain = self.predict_ns(load, 0)
         crowd = BURST_NS * (load.waiting - 1) / load.generating
-        burst = min(crowd, plain + IDLE_STEP_NS)
-        unnoticed = min(UNNOTICED_NS, plain + SOUND_CHUNK * self._row_ns(load))
-        return max(STRETCH * plain, unnoticed, burst)
+        unnoticed = min(UNNOTICED_NS, self.predict_ns(load, SOUND_CHUNK))
+        return max(STRETCH * plain, unnoticed, min(crowd, plain + IDLE_STEP_NS))
 
-    def _row_ns(self, load: Load) -> float:
-        """Price of a token in a small step."""
-        if not self._by_row.known:
-            return 2 * self._alone_ns
-        return max(self._by_row.predict((1.0, load.depth)), self._alone_ns / 2)
+    def predict_ns(self, load: Load, tokens: int) -> float:
+        """How long a step with ``tokens`` of prompts should take."""
+        tiled = load.generating + tokens >= KNEE
+        model = self._by_tile if tiled else self._by_row
+        return model.predict(_amounts(load, tokens, tiled))
 
-    def _most_by_row(self, load: Load, spare: float) -> int:
-        return int(spare / self._row_ns(load))
+    def _rate(self, load: Load, tokens: int) -> float:
+        return tokens / max(self.predict_ns(load, tokens), 1.0) if tokens > 0 else 0.0
 
-    def _most_by_tile(self, load: Load, spare: float) -> int:
-        """Tokens of a large step, 0 where even the first does not fit."""
-        if not self._by_tile.known:  # hope for the best, so that it is tried
-            return int(spare / self._alone_ns) if self._alone_ns else 0
-        spare -= self._by_tile.predict((0.0, 0.0, load.cells))
-        price = max(self._by_tile.predict((1.0, load.depth, 0.0)), self._alone_ns / 2)
-        return max(0, int(spare / price)) if price else 0
-
-    def _plain(self, generating: int) -> float:
-        """Expected duration of a step without prompt tokens; 0 when none was seen."""
-        size = generating.bit_length()
-        known = min(self._plain_ns, key=lambda seen: abs(seen - size), default=size)
-        return self._plain_ns.get(known, 0.0)
+    def _most(self, load: Load, allowed: float, *, tiled: bool) -> int:
+        """Prompt tokens that fit into ``allowed`` nanoseconds by one of the models."""
+        model = self._by_tile if tiled else self._by_row
+        none, one = (model.predict(_amounts(load, tokens, tiled)) for tokens in (0, 1))
+        return max(0, min(self._batch, int((allowed - none) / max(one - none, 1.0))))
 
     def observe(self, load: Load, tokens: int, elapsed_ns: int) -> None:
         """Learn from a finished step that computed ``tokens`` of prompts."""
-        if not tokens:
-            size = load.generating.bit_length()
-            self._plain_ns[size] = _blend(self._plain_ns.get(size, 0.0), elapsed_ns)
-        elif not load.generating:
-            self._alone_ns = _blend(self._alone_ns, elapsed_ns / tokens)
-        else:
-            extra = max(elapsed_ns - self._plain(load.generating), 0.0)
-            seen = float(tokens), tokens * (load.depth + tokens / (2 * max(load.waiting, 1)))
-            if load.generating + tokens < KNEE:
-                self._by_row.observe(seen, extra)
-            else:
-                self._by_tile.observe((*seen, load.cells), extra)
+        if not self._by_tile.known and tokens:
+            self._guess(elapsed_ns / (tokens + load.generating))
+        tiled = load.generating + tokens >= KNEE
+        model = self._by_tile if tiled else self._by_row
+        model.observe(_amounts(load, tokens, tiled), elapsed_ns)
+
+    def _guess(self, row: float) -> None:
+        """Begin with prices in the proportions of a small model on two cores (bench/README.md)."""
+        for amounts, rows in (((1, 1, 0), 6), ((1, 16, 0), 20), ((1, 16, 3200), 36)):
+            self._by_row.observe(amounts, rows * row)
+        for tile, rows in (
+            ((1, 64, 0, 0), 64),
+            ((1, 64, 0, 4000), 120),
+            ((1, 512, 0, 0), 512),
+            ((1, 512, 1_000_000, 4000), 900),
+        ):
+            self._by_tile.observe(tile, rows * row)
+
+
+def _amounts(load: Load, tokens: int, tiled: bool) -> tuple[float, ...]:
+    rows, seen = load.generating + tokens, tokens * load.depth
+    return (1, rows, seen, load.cells) if tiled else (1, rows, seen + load.seen)
 
 
 def _whole_grains(tokens: int) -> int:

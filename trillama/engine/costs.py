@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-FADE = 0.9
-"""Weight of an observation beside the next one: about ten of them count."""
+FADE = 0.95
+"""Weight of an observation beside the next one: about twenty of them count."""
 _RIDGE = 1e-6
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -35,9 +35,13 @@ class LinearCost:
         self._squares = np.zeros((amounts, amounts))
         self._products = np.zeros(amounts)
         self._prices = np.zeros(amounts)
+        self._solved = True
 
     def predict(self, amounts: Sequence[float]) -> float:
         """Expected duration for ``amounts``; 0 as long as nothing is known."""
+        if not self._solved:
+            self._prices = _solve(self._squares, self._products)
+            self._solved = True
         return float(np.dot(self._prices, amounts))
 
     def observe(self, amounts: Sequence[float], duration: float) -> None:
@@ -46,8 +50,7 @@ class LinearCost:
         weight = 1.0 / max(duration, 1.0) ** 2
         self._squares = FADE * self._squares + weight * np.outer(row, row)
         self._products = FADE * self._products + weight * duration * row
-        self._prices = _solve(self._squares, self._products)
-        self.known = True
+        self.known, self._solved = True, False
 
 
 def _solve(squares: Floats, products: Floats) -> Floats:
