@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
+from ..base.constraints import Constraint
 from ..base.errors import BadRequest, PromptTooLong, Unsupported
 from ..base.messages import Message
 from ..base.options import Options
@@ -25,6 +26,7 @@ from ..models.installed import InstalledModel
 from ..prompts.parsers.choose import family_named
 from ..prompts.parsers.contract import AnswerParser, Tools
 from ..prompts.parsers.family import Ids
+from ..prompts.parsers.forced import forced
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
@@ -41,6 +43,7 @@ class Prompt:
         tokens: int32, shape (n,).
         dropped: tokens left out because truncation was asked for.
         parser: separates reasoning, content and tool calls; None where all is content.
+        rule: of an answer that has to call tools.
         reasoning: what may come before the answer proper; None where nothing may.
         ids: what calls get that have no id of their own.
         shown: control tokens that the parser has to see, with what they spell.
@@ -52,6 +55,7 @@ class Prompt:
     ids: Ids = Ids.ANY
     shown: Mapping[int, str] = field(default_factory=dict)
     reasoning: Reasoning | None = None
+    rule: Constraint | None = None
 
 
 class Prompter:
@@ -76,6 +80,18 @@ class Prompter:
         self._template = chat_template(runner, model)
         self._tools = request.tools if request.tool_choice.mode is not ToolMode.NONE else ()
         self._family = family_named(model.config.parser) or self._template.family
+        self._refuse_unread()
+        self._rule = forced(
+            self._family,
+            self._tools,
+            request.tool_choice,
+            runner.vocabulary.controls,
+            parallel=request.parallel_tool_calls,
+        )
+        if self._rule and request.constraint:
+            raise BadRequest("tool_choice and a format exclude each other")
+
+    def _refuse_unread(self) -> None:
         if self._tools and self._family.unread:
             raise Unsupported(
                 "not supported by this version of trillama: "
@@ -125,6 +141,7 @@ class Prompter:
             ids=self._family.ids,
             shown=self._shown(),
             reasoning=self._reasoning(text),
+            rule=self._rule,
         )
 
     def _reasoning(self, text: str) -> Reasoning | None:

@@ -27,7 +27,7 @@ from ..base.messages import ToolCall
 from ..base.names import ModelName, ModelReference, Source, parse_reference
 from ..base.options import Options, merge_options
 from ..base.settings import Settings
-from ..base.turns import Finished, Piece, TokenLogprob, ToolMode, TurnEvent, TurnRequest
+from ..base.turns import Finished, Piece, TokenLogprob, TurnEvent, TurnRequest
 from ..models.capabilities import COMPLETION, THINKING, TOOLS
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
@@ -281,7 +281,6 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
     asked = {
         "suffix": request.suffix,
         "template": request.template,
-        "tool_choice": request.tool_choice.mode in (ToolMode.REQUIRED, ToolMode.NAMED),
         "images": any(message.images for message in request.messages),
     }
     if missing := [name for name, wanted in asked.items() if wanted]:
@@ -290,10 +289,11 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
 
 async def _guide(lease: Lease, request: TurnRequest, prompt: Prompt) -> Guide | None:
     """The rule an answer keeps; who wants log-probabilities has every token sampled."""
-    if request.constraint is None:
+    rule = request.constraint or prompt.rule
+    if rule is None:
         return None
     patient = request.logprobs is not None
-    return await lease.runner.guide(request.constraint, prompt.reasoning, patient=patient)
+    return await lease.runner.guide(rule, prompt.reasoning, patient=patient)
 
 
 def _check(model: InstalledModel, request: TurnRequest) -> Options:

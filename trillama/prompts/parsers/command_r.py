@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .json_text import calls, load
 from .sections import Form, JsonThen
@@ -46,7 +47,26 @@ COMMAND_R7B = Family(
     always=True,
     interrupts=True,
     others_marks=("<|END_ACTION|>",),
+    envelopes=(
+        Envelope(
+            '    {"tool_call_id": "{at}", "tool_name": "{name}", "parameters": ',
+            "}",
+            ",\n",
+            "<|START_ACTION|>[\n",
+            "\n]<|END_ACTION|>",
+        ),
+    ),
 )
 COMMAND_R = Family(
-    "command-r", tuple(_form(f"Action:{gap}```json", "```") for gap in ("", " ", "\n"))
+    "command-r",
+    tuple(_form(f"Action:{gap}```json", "```") for gap in ("", " ", "\n")),
+    envelopes=(
+        Envelope(
+            '    {"tool_name": "{name}", "parameters": ',
+            "}",
+            ",\n",
+            "Action: ```json\n[\n",
+            "\n]\n```",
+        ),
+    ),
 )

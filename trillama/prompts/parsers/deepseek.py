@@ -18,6 +18,7 @@ from typing import Any
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .json_text import call, load, load_object
 from .scan import Scan
@@ -83,5 +84,15 @@ DEEPSEEK = Family(
     (Form(_ALL, lambda: Until(_ALL_END), _read), Form(_CALL, lambda: Until(_CALL_END), _read_one)),
     others_marks=(_ALL_END, _CALL_END, _SEPARATOR),
     interrupts=True,
+    envelopes=(
+        Envelope(f"{_CALL}{{name}}{_SEPARATOR}", _CALL_END, lead=_ALL, trail=_ALL_END),
+        Envelope(
+            f"{_CALL}function{_SEPARATOR}{{name}}\n```json\n",
+            f"\n```{_CALL_END}",
+            joint="\n",
+            lead=_ALL,
+            trail=_ALL_END,
+        ),
+    ),
 )
 DEEPSEEK_DSML = Family("deepseek-dsml", (_dsml("function_calls"), _dsml("tool_calls")))

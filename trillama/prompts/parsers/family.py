@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from trillama.base.messages import ToolCall
 
 from .contract import AnswerParser, Tools
+from .envelope import Envelope
 from .sections import Form, SectionParser
 
 
@@ -57,6 +58,7 @@ class Family:
         between: characters, beside blanks, that separate calls.
         interrupts: a call inside the reasoning ends the reasoning.
         always: its marks stand in answers without tools too.
+        envelopes: formats in which it can be made to call; the model chooses among several.
         ids: what its templates want ids to look like.
         unread: nobody reads its calls yet; tools are refused by this name.
         other: makes the parser where it is not the machine of ``sections``.
@@ -69,6 +71,7 @@ class Family:
     interrupts: bool = False
     always: bool = False
     ids: Ids = Ids.ANY
+    envelopes: tuple[Envelope, ...] = ()
     unread: bool = False
     other: Callable[[Tools], AnswerParser] | None = None
     others_marks: tuple[str, ...] = ()

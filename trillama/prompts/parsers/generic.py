@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, NoCall, Tools
+from .envelope import Envelope, json_calls
 from .family import Family
 from .json_text import JsonEnd, call, calls, load
 from .sections import Form, JsonThen, behind, skip
@@ -97,7 +98,13 @@ def generic(tag: str) -> Family:
     """The family whose calls begin with ``tag``, as the template writes it."""
     mark = tag.strip().rstrip("[{").rstrip()
     if not mark:
-        return Family("generic", BARE, between=",;")
+        return Family("generic", BARE, between=",;", envelopes=(json_calls("", joint="\n"),))
     close = closing(mark)
     form = Form(mark, functools.partial(HeadJsonThen, close), functools.partial(read, close=close))
-    return Family(f"generic {mark}", (form,), between=",;]" if tag.strip().endswith("[") else ",;")
+    if tag.strip().endswith("["):
+        return Family(
+            f"generic {mark}", (form,), between=",;]", envelopes=(json_calls(f"{mark} [", "]"),)
+        )
+    end = f"}}\n{close}" if close else "}"
+    envelope = Envelope(f'{mark}\n{{"name": "{{name}}", "arguments": ', end, joint="\n")
+    return Family(f"generic {mark}", (form,), between=",;", envelopes=(envelope,))

@@ -16,6 +16,7 @@ from typing import Any
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .hermes import CLOSE
 from .hermes import read as read_json
@@ -53,4 +54,17 @@ def _pairs(scan: Scan, tools: Tools, name: str) -> dict[str, Any]:
     return found
 
 
-GLM = Family("glm", (Form("<tool_call>", lambda: Until(CLOSE), _read),), interrupts=True)
+GLM = Family(
+    "glm",
+    (Form("<tool_call>", lambda: Until(CLOSE), _read),),
+    interrupts=True,
+    envelopes=(
+        Envelope(
+            "<tool_call>{name}\n",
+            CLOSE,
+            joint="\n",
+            key=f"{_KEY}{{key}}{_KEY_END}\n{_VALUE}",
+            value_end=f"{_VALUE_END}\n",
+        ),
+    ),
+)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope, json_calls
 from .family import Family
 from .json_text import call, calls, load
 from .sections import Form, JsonThen, Until
@@ -45,15 +46,32 @@ def _read_apertus(text: str, tools: Tools) -> Iterator[ToolCall]:
         yield from (call(name, arguments) for name, arguments in one.items())
 
 
-GRANITE = Family("granite", (json_form("<|tool_call|>"), json_form("<tool_call>", "</tool_call>")))
-GIGACHAT = Family("gigachat", (json_form("<|function_call|>"),))
-NEMOTRON = Family("nemotron", (json_form("<TOOLCALL>", "</TOOLCALL>"),))
-FIREFUNCTION = Family("firefunction", (json_form("functools"),))
+GRANITE = Family(
+    "granite",
+    (json_form("<|tool_call|>"), json_form("<tool_call>", "</tool_call>")),
+    envelopes=(json_calls("<|tool_call|>[", "]"),),
+)
+GIGACHAT = Family(
+    "gigachat",
+    (json_form("<|function_call|>"),),
+    envelopes=(json_calls("<|function_call|>", joint=None),),
+)
+NEMOTRON = Family(
+    "nemotron",
+    (json_form("<TOOLCALL>", "</TOOLCALL>"),),
+    envelopes=(json_calls("<TOOLCALL>[", "]</TOOLCALL>"),),
+)
+FIREFUNCTION = Family(
+    "firefunction", (json_form("functools"),), envelopes=(json_calls("functools[", "]"),)
+)
 TOOL_CALLS = Family(
-    "tool-calls", (Form("<tool_calls>", lambda: Until("</tool_calls>"), _read_lines),)
+    "tool-calls",
+    (Form("<tool_calls>", lambda: Until("</tool_calls>"), _read_lines),),
+    envelopes=(json_calls("<tool_calls>[", "]</tool_calls>"),),
 )
 APERTUS = Family(
     "apertus",
     (Form("<|tools_prefix|>", functools.partial(JsonThen, "<|tools_suffix|>"), _read_apertus),),
     others_marks=("<|tools_suffix|>",),
+    envelopes=(Envelope('{"{name}": ', "}", ", ", "<|tools_prefix|>[", "]<|tools_suffix|>"),),
 )

@@ -16,6 +16,7 @@ from trillama.base.messages import ToolCall, ToolFunction
 from trillama.base.turns import Piece
 
 from .contract import AnswerParser, Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .json_text import call
 from .marks import Marks
@@ -127,4 +128,11 @@ HARMONY = Family(
     always=True,
     other=_parser,
     others_marks=(_START, _MESSAGE, _CHANNEL, _CONSTRAIN, *_ENDS),
+    envelopes=(
+        Envelope(
+            f"{_CHANNEL}commentary to=functions.{{name}} {_CONSTRAIN}json{_MESSAGE}",
+            joint=None,
+            thought=(f"{_CHANNEL}analysis{_MESSAGE}", f"<|end|>{_START}assistant"),
+        ),
+    ),
 )

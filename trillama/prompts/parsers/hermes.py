@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Tools
+from .envelope import Envelope
 from .family import Family
 from .json_text import calls, load
 from .sections import Form, JsonThen
@@ -25,4 +26,5 @@ def read(text: str, tools: Tools) -> Iterator[ToolCall]:
 
 
 FORM = Form("<tool_call>", functools.partial(JsonThen, CLOSE), read)
-HERMES = Family("hermes", (FORM,), interrupts=True)
+ENVELOPE = Envelope('<tool_call>\n{"name": "{name}", "arguments": ', f"}}\n{CLOSE}", joint="\n")
+HERMES = Family("hermes", (FORM,), interrupts=True, envelopes=(ENVELOPE,))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family, Ids
 from .json_text import call, load_object
 from .scan import Scan
@@ -45,6 +46,11 @@ KIMI = Family(
     interrupts=True,
     others_marks=(_END, _CALL, _ARGUMENTS, _CALL_END),
     ids=Ids.NAMED,
+    envelopes=(
+        Envelope(
+            f"{_CALL}functions.{{name}}:{{at}}{_ARGUMENTS}", _CALL_END, lead=_BEGIN, trail=_END
+        ),
+    ),
 )
 
 _SOLAR, _SOLAR_NAME, _SOLAR_ARGUMENTS, _SOLAR_END = (
@@ -64,4 +70,7 @@ SOLAR = Family(
     (Form(_SOLAR, lambda: Until(_SOLAR_END), _read_solar),),
     silent=("<|tool_calls|>",),
     others_marks=(_SOLAR_NAME, _SOLAR_ARGUMENTS, _SOLAR_END),
+    envelopes=(
+        Envelope(f"{_SOLAR}call_{{at}}{_SOLAR_NAME}{{name}}{_SOLAR_ARGUMENTS}", _SOLAR_END),
+    ),
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .generic import BARE
 from .json_text import call, calls, load, load_object
@@ -54,5 +55,14 @@ def _read_function(text: str, tools: Tools) -> Iterator[ToolCall]:
 
 PYTHON_TAG = Form("<|python_tag|>", _Tagged, _read_tagged)
 _FUNCTION = Form("<function=", lambda: UntilThen("</function>", ""), _read_function)
-LLAMA3 = Family("llama3", (*BARE, PYTHON_TAG, _FUNCTION), between=";")
-FUNCTIONARY = Family("functionary", (_FUNCTION, PYTHON_TAG))
+LLAMA3 = Family(
+    "llama3",
+    (*BARE, PYTHON_TAG, _FUNCTION),
+    between=";",
+    envelopes=(Envelope('{"name": "{name}", "parameters": ', "}", joint="; "),),
+)
+FUNCTIONARY = Family(
+    "functionary",
+    (_FUNCTION, PYTHON_TAG),
+    envelopes=(Envelope("<function={name}>", "</function>", joint="\n"),),
+)

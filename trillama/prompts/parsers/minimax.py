@@ -13,6 +13,7 @@ from typing import Any
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .json_text import call
 from .scan import Scan
@@ -58,6 +59,18 @@ def _read_minicpm(text: str, tools: Tools) -> Iterator[ToolCall]:
 
 
 MINIMAX = Family(
-    "minimax", (Form("<minimax:tool_call>", lambda: Until(_CLOSE), _read),), interrupts=True
+    "minimax",
+    (Form("<minimax:tool_call>", lambda: Until(_CLOSE), _read),),
+    interrupts=True,
+    envelopes=(
+        Envelope(
+            '<invoke name="{name}">\n',
+            "</invoke>\n",
+            lead="<minimax:tool_call>\n",
+            trail=_CLOSE,
+            key='<parameter name="{key}">',
+            value_end="</parameter>\n",
+        ),
+    ),
 )
 MINICPM = Family("minicpm", (Form("<function name=", lambda: Until("</function>"), _read_minicpm),))

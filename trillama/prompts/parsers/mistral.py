@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope, json_calls
 from .family import Family, Ids
 from .json_text import JsonEnd, call, calls, load
 from .sections import Form, skip
@@ -53,4 +54,5 @@ MISTRAL = Family(
     between=",",
     others_marks=(_ARGUMENTS, _ID),
     ids=Ids.NINE,
+    envelopes=(Envelope("[TOOL_CALLS]{name}[ARGS]"), json_calls("[TOOL_CALLS][", "]")),
 )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import json_calls
 from .family import Family
 from .json_text import calls, load
 from .literal import Literals
@@ -43,5 +44,6 @@ LFM2 = Family(
     "lfm2",
     (Form("<|tool_call_start|>", lambda: Until(_LFM2_END), _read_lfm2),),
     others_marks=(_LFM2_END,),
+    envelopes=(json_calls("<|tool_call_start|>[", f"]{_LFM2_END}"),),
     interrupts=True,
 )

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from trillama.base.messages import ToolCall
 
 from .contract import Malformed, Tools
+from .envelope import Envelope
 from .family import Family
 from .hermes import CLOSE
 from .hermes import read as read_json
@@ -72,7 +73,20 @@ def _function(scan: Scan, tools: Tools) -> ToolCall:
 
 
 BARE = Form(_FUNCTION, lambda: UntilThen(_END_FUNCTION, CLOSE), _read_bare)
-QWEN_CODER = Family("qwen3-coder", (Form("<tool_call>", _end, read), BARE), interrupts=True)
+QWEN_CODER = Family(
+    "qwen3-coder",
+    (Form("<tool_call>", _end, read), BARE),
+    interrupts=True,
+    envelopes=(
+        Envelope(
+            "<tool_call>\n<function={name}>\n",
+            f"{_END_FUNCTION}\n{CLOSE}",
+            joint="\n",
+            key="<parameter={key}>\n",
+            value_end=f"\n{_END_PARAMETER}\n",
+        ),
+    ),
+)
 
 
 def _read_seed(text: str, tools: Tools) -> Iterator[ToolCall]:
@@ -80,5 +94,15 @@ def _read_seed(text: str, tools: Tools) -> Iterator[ToolCall]:
 
 
 SEED = Family(
-    "seed", (Form("<seed:tool_call>", lambda: Until("</seed:tool_call>"), _read_seed), BARE)
+    "seed",
+    (Form("<seed:tool_call>", lambda: Until("</seed:tool_call>"), _read_seed), BARE),
+    envelopes=(
+        Envelope(
+            "<seed:tool_call>\n<function={name}>\n",
+            f"{_END_FUNCTION}\n</seed:tool_call>",
+            joint="\n",
+            key="<parameter={key}>",
+            value_end=f"{_END_PARAMETER}\n",
+        ),
+    ),
 )
