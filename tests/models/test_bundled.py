@@ -111,9 +111,9 @@ def test_the_real_bundle_is_sound(tiny_model_path: Path) -> None:
 
 
 def test_the_real_bundle_comes_in_whole(store: ModelStore, tiny_model_path: Path) -> None:
-    """The package's model can chat, call tools and think, and brings its licence."""
+    """The package's model can chat, call tools, think and fill in, and brings its licence."""
     model = ensure_bundled(store)
     assert model is not None
-    assert set(model.capabilities) == {"completion", "tools", "thinking"}
+    assert set(model.capabilities) == {"completion", "tools", "thinking", "insert"}
     assert model.details.quantization_level == "Q8_0"
     assert "MIT" in store.licenses(model)[0]

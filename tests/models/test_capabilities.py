@@ -36,6 +36,7 @@ def test_size_text(count: int, text: str) -> None:
 CASES = [
     (Config(), facts(), (), "", ("completion",)),
     (Config(), facts(pooling=True), (), "", ("embedding",)),
+    (Config(), facts(fill=True), (), "", ("completion", "insert")),
     (Config(), facts(vision=True, audio=True), (), "", ("completion", "vision", "audio")),
     (Config(), facts(chat_template="{% if tools %}"), (), "", ("tools", "completion")),
     (Config(), facts(chat_template="<think></think>"), (), "", ("thinking", "completion")),

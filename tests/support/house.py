@@ -15,6 +15,7 @@ from trillama.app import Server, listen, run_server
 from trillama.base.errors import NotFound
 from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
 from trillama.base.settings import Address, Settings
+from trillama.engine.base import Backend
 from trillama.engine.fake import FakeBackend, FakeWeights, Hooks, Script, echo_canary
 from trillama.models.capabilities import Details
 from trillama.models.installed import InstalledModel
@@ -74,17 +75,27 @@ class House:
         wires: connections to it; closed at the end of the test.
     """
 
-    def __init__(self, script: Script, shelf: Shelf | ModelStore, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        script: Script,
+        shelf: Shelf | ModelStore,
+        settings: dict[str, Any],
+        backend: Backend | None = None,
+    ) -> None:
         self.hooks = Hooks()
         weights = {
-            str(one.weights): FakeWeights(script=script, chat_template=one.chat_template)
+            str(one.weights): FakeWeights(
+                script=script,
+                chat_template=one.chat_template,
+                fill="insert" in one.capabilities,
+            )
             for one in (shelf.models.values() if isinstance(shelf, Shelf) else ())
         }
         self.backend = FakeBackend(script, weights=weights, hooks=self.hooks)
         self.shelf = shelf
         quiet = {"access_log": False, "keep_alive": 3600 * 10**9, "context_length": 2048}
         self.settings = Settings(**(quiet | settings))
-        self.server = Server(self.settings, self.backend, shelf)
+        self.server = Server(self.settings, backend or self.backend, shelf)
         self.stop = trio.Event()
         self.port = 0
         self.wires: list[Wire] = []
@@ -116,7 +127,7 @@ async def houses(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
     """A fixture that starts houses: ``await build(*models, script=..., **settings)``.
 
     With ``listening=False`` the test starts the server itself; with ``store`` the models are those
-    of a folder. All are stopped at the end.
+    of a folder; with ``backend`` that one loads them. All are stopped at the end.
     """
     built: list[House] = []
 
@@ -125,9 +136,11 @@ async def houses(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
         script: Script = echo_canary,
         listening: bool = True,
         store: ModelStore | None = None,
+        backend: Backend | None = None,
         **settings: Any,
     ) -> House:
-        house = House(script, store or Shelf(*(models or (model("m"),))), settings)
+        shelf = store or Shelf(*(models or (model("m"),)))
+        house = House(script, shelf, settings, backend)
         built.append(house)
         if listening:
             sock = listen(Address("http", "127.0.0.1", 0))

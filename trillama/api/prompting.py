@@ -31,6 +31,7 @@ from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..prompts.render import ChatTemplate
 from ..runner_pool import Tokenizer
+from .filling import fill_prompt
 
 Tokens = npt.NDArray[np.int32]
 
@@ -107,6 +108,8 @@ class Prompter:
         """
         if self._request.raw_tokens:
             return self._given(limit, options)
+        if self._request.suffix:
+            return await self._gap(limit, options)
         messages = conversation(self._model, self._request)
         text = await self.render(messages)
         least = least_tokens(text, self._runner.vocabulary)
@@ -121,6 +124,13 @@ class Prompter:
             text, tokens = await self._shorten(messages, text, tokens, room)
             tokens = _cut(tokens, room, options.num_keep)
         return self._prompt(tokens, whole - len(tokens), text)
+
+    async def _gap(self, limit: int, options: Options) -> Prompt:
+        """The prompt of a request that wants something filled in; its answer is all content."""
+        before = self._request.messages[-1].content if self._request.messages else ""
+        room = limit - _reserve(limit, options) if self._request.truncate else None
+        texts, name = (before, self._request.suffix), self._model.name.full
+        return Prompt(*await fill_prompt(self._runner, texts, name, limit, room))
 
     def _given(self, limit: int, options: Options) -> Prompt:
         """The prompt of a request that brought tokens."""

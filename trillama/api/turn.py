@@ -279,7 +279,6 @@ class Desk:
 
 def _refuse_what_is_missing(request: TurnRequest) -> None:
     asked = {
-        "suffix": request.suffix,
         "template": request.template,
         "images": any(message.images for message in request.messages),
     }

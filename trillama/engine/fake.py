@@ -53,7 +53,7 @@ class FakeModel:
         self.hooks = hooks
         self.contexts: list[FakeContext] = []
         self.closed = False
-        self.vocabulary = FakeVocabulary(add_bos=weights.add_bos)
+        self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.facts = ModelFacts(
             architecture="fake",
             description="fake scripted",

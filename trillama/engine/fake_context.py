@@ -91,6 +91,7 @@ class FakeWeights:
     train_context: int = 4096
     size: int = 1 << 20
     add_bos: bool = False
+    fill: bool = False
     can_shift: bool = True
 
 
@@ -140,7 +141,7 @@ class FakeContext:
             outputs=min(params.outputs, batch),
             can_shift=weights.can_shift,
         )
-        self.vocabulary = FakeVocabulary(add_bos=weights.add_bos)
+        self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.counters = Counters()
         self.closed = False
         self._hooks = hooks

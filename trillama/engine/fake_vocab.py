@@ -39,13 +39,13 @@ class FakeVocabulary:
     Fulfils :class:`trillama.engine.base.Vocabulary`. EOS and ``<|im_end|>`` end a generation.
     """
 
-    def __init__(self, *, add_bos: bool = False) -> None:
+    def __init__(self, *, add_bos: bool = False, fill: bool = False) -> None:
         self.size = SIZE
         self.is_eog: npt.NDArray[np.bool_] = np.zeros(SIZE, np.bool_)
         self.is_eog[[EOS, IM_END]] = True
         self.pieces: list[bytes] = SPELLED[:256] + [b""] * len(SPECIALS)
         self.controls = {text.decode(): token for text, token in SPECIALS.items()}
-        self.fill: tuple[int, int, int] | None = None
+        self.fill = (BOS, IM_START, IM_END) if fill else None
         self.bos = BOS
         self.eos = EOS
         self.sep = EOS

@@ -19,6 +19,7 @@ from .manifest import Config
 COMPLETION, TOOLS, INSERT, VISION, EMBEDDING, THINKING, AUDIO = (
     *("completion", "tools", "insert", "vision", "embedding", "thinking", "audio"),
 )
+_FILL = ("pre", "suf", "mid")
 _THINKING_FAMILIES = ("gptoss", "gpt-oss")
 
 
@@ -35,6 +36,7 @@ class WeightFacts(msgspec.Struct, frozen=True):
     vision: bool
     audio: bool
     audio_encoder: bool
+    fill: bool = False
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -75,6 +77,7 @@ def weight_facts(file: GgufFile) -> WeightFacts:
         vision=file.hyper("vision.block_count") is not None,
         audio=file.hyper("audio.block_count") is not None,
         audio_encoder=_has_audio_encoder(file),
+        fill=all(f"tokenizer.ggml.fim_{part}_token_id" in file.metadata for part in _FILL),
     )
 
 
@@ -116,6 +119,7 @@ def _of_go(source: str) -> list[str]:
 
 def _of_weights(facts: WeightFacts) -> list[str]:
     found = [EMBEDDING if facts.pooling else COMPLETION]
+    found += [INSERT] * (facts.fill and not facts.pooling)
     return found + [VISION] * facts.vision + [AUDIO] * facts.audio
 
 

@@ -208,17 +208,20 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
         raise NotFound(f"model '{request.model}' not found")
     _refuse(
         {
-            "suffix": bool(request.suffix),
             "template": bool(request.template),
             "images": bool(request.images),
         }
     )
     common = _common(request) | {"verb": "generate"}
     if request.raw:
+        if request.suffix:
+            raise BadRequest("raw mode does not support suffix")
         if request.system or request.context:
             raise BadRequest("raw mode does not support template, system, or context")
         return TurnRequest(raw=request.prompt, **common)
-    roles = (("system", request.system), ("user", request.prompt))
+    if request.suffix:  # a gap has neither system text nor history
+        common |= {"suffix": request.suffix}
+    roles = (("system", "" if request.suffix else request.system), ("user", request.prompt))
     return TurnRequest(
         messages=tuple(Message(role, text) for role, text in roles if text)
         if request.prompt
