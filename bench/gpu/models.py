@@ -86,7 +86,7 @@ def fill(slab: Slab) -> npt.NDArray[np.uint8]:
 
 def write_slab(path: Path, slab: Slab) -> None:
     """Make a slab and write it where it belongs; run by the processes of the pool."""
-    data, at = memoryview(fill(slab).reshape(-1)), slab.offset
+    data, at = fill(slab).reshape(-1).data, slab.offset
     file = os.open(path, os.O_WRONLY)
     try:
         while data:
