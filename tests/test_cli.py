@@ -191,7 +191,7 @@ def test_help_lists_the_commands_in_table_order() -> None:
     """Help goes to stdout and names every verb."""
     done = trillama("--help")
     names = [line.split()[0] for line in done.stdout.split("Commands:")[1].strip().splitlines()]
-    assert names[:5] == ["serve", "run", "stop", "list", "ps"]
+    assert names[:5] == ["serve", "create", "show", "run", "stop"]
     assert trillama("help", "run").stdout.startswith("Usage: trillama run")
 
 

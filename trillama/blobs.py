@@ -43,6 +43,7 @@ class Published(enum.StrEnum):
     PRESENT = "present"
     REFLINK = "reflink"
     HARDLINK = "hardlink"
+    REFERENCE = "reference"
     COPY = "copy"
 
 
@@ -185,11 +186,13 @@ class BlobStore:
             return False
 
     def touch(self, digest: Digest) -> bool:
-        """True when the blob is in the store; its time is renewed, as pruning spares young ones."""
-        if not self.exists(digest):
+        """True when the blob can be read; its time is renewed, as pruning spares young ones."""
+        path = self.path(digest)
+        if not os.access(path, os.R_OK) or not self.exists(digest):
             return False
         with contextlib.suppress(OSError):
-            os.utime(self.path(digest))
+            if path.lstat().st_nlink == 1:  # the time of a hard link is somebody else's too
+                os.utime(path, follow_symlinks=False)
         return True
 
     def read_bytes(self, digest: Digest, cap: int) -> bytes:
@@ -293,6 +296,32 @@ class BlobStore:
         """
         with translated("read", source), _open_regular(source) as file:
             return self._share(file, source if link else None) or self._copy(file)
+
+    def share_file(self, source: Path) -> Blob | None:
+        """Store a regular file without copying a byte: shared blocks or a hard link.
+
+        Returns:
+            None where the file system can do neither.
+
+        Raises:
+            NotFound, BadRequest: there is no such file, or it is no regular one.
+            StoreFull, StoreError.
+        """
+        with translated("read", source), _open_regular(source) as file:
+            return self._share(file, source)
+
+    def link_to(self, digest: Digest, target: Path) -> bool:
+        """Let the blob be a symbolic link to a file elsewhere; false where it cannot be."""
+        temporary = self._temporary()
+        try:
+            make_folder(self.folder)
+            temporary.symlink_to(target)
+            temporary.replace(self.path(digest))
+            sync_folder(self.folder)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            return False
+        return True
 
     def _share(self, file: BinaryIO, linkable: Path | None) -> Blob | None:
         temporary = self._temporary()

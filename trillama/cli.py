@@ -144,6 +144,36 @@ def serve(arguments: tuple[str, ...], host: str | None) -> None:
     run_server(host)
 
 
+@verb("create", least=1, most=1)
+@arguments
+@click.option("-f", "--file", default="", help='Name of the Modelfile (default "Modelfile")')
+@click.option("-q", "--quantize", default="", help="Quantize model to this level (e.g. q4_K_M)")
+@click.option("--draft-quantize", default="", help="Quantize draft model to this level")
+def create(arguments: tuple[str, ...], **flags: Any) -> None:
+    """Create a model"""
+    from .commands.create import CreateOptions, create_model
+
+    with server() as client:
+        create_model(client, arguments[0], CreateOptions(**flags), load_settings())
+
+
+@verb("show", least=1, most=1)
+@arguments
+@click.option("--license", is_flag=True, help="Show license of a model")
+@click.option("--modelfile", is_flag=True, help="Show Modelfile of a model")
+@click.option("--parameters", is_flag=True, help="Show parameters of a model")
+@click.option("--template", is_flag=True, help="Show template of a model")
+@click.option("--system", is_flag=True, help="Show system message of a model")
+@click.option("-v", "--verbose", is_flag=True, help="Show detailed model information")
+def show(arguments: tuple[str, ...], **flags: bool) -> None:
+    """Show information for a model"""
+    from .commands.show import ShowOptions, shown
+
+    options = ShowOptions(**flags)
+    with server() as client:
+        click.echo(shown(client, arguments[0], options), nl=False)
+
+
 @verb("run", least=1)
 @arguments
 @click.option("--keepalive", default="", help="Duration to keep a model loaded (e.g. 5m)")
@@ -195,6 +225,27 @@ def ps(arguments: tuple[str, ...]) -> None:
 
     with server() as client:
         click.echo(running(client, *arguments[:1]), nl=False)
+
+
+@verb("cp", least=2, most=2)
+@arguments
+def cp(arguments: tuple[str, ...]) -> None:
+    """Copy a model"""
+    from .commands.cp import copy_model
+
+    with server() as client:
+        click.echo(copy_model(client, *arguments))
+
+
+@verb("rm", least=1)
+@arguments
+def rm(arguments: tuple[str, ...]) -> None:
+    """Remove a model"""
+    from .commands.rm import remove_model
+
+    with server() as client:
+        for name in arguments:
+            click.echo(remove_model(client, name))
 
 
 @verb("help")

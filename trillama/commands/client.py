@@ -7,8 +7,9 @@ refused stream puts the status line in front of them.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -113,6 +114,40 @@ class Client:
             raise TrillamaError(f"the server went away: {error}") from None
         finally:
             connection.close()
+
+    def exists(self, path: str) -> bool:
+        """Whether the server has what ``path`` names.
+
+        Raises:
+            ServerDown: nobody listens.
+        """
+        connection, response = self._open("HEAD", path, None)
+        connection.close()
+        return response.status < 400
+
+    def upload(self, path: str, data: Iterable[bytes], size: int) -> None:
+        """Send ``size`` bytes as they are.
+
+        Raises:
+            ServerDown, ServerRefused: as ``call``.
+        """
+        connection = self._connect()
+        headers = {"User-Agent": f"trillama/{__version__}", "Content-Length": str(size)}
+        try:
+            connection.connect()
+            connection.sock.settimeout(None)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request("POST", self._base.path + path, data, headers)
+            response = connection.getresponse()  # a server that takes no more has said why
+            text = response.read()
+        except ConnectionRefusedError:
+            raise ServerDown from None
+        except (OSError, http.client.HTTPException) as error:
+            raise TrillamaError(f"{self.address.url}{path}: {error}") from None
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise ServerRefused(response.status, _reason(text))
 
     def check(self) -> None:
         """Make sure that a server listens.

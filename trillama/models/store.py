@@ -28,6 +28,7 @@ from .holds import Holds
 from .installed import FactsCache, InstalledModel, read_installed
 from .manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
 from .pruning import digests_of, remove_stale, remove_unreferenced
+from .references import References
 from .tree import ManifestTree, Stamp, stamp_of
 from .validation import validate_weights
 
@@ -73,6 +74,7 @@ class ModelStore:
         tree: the manifests.
         blobs: what they name.
         holds: what an operation in progress needs, before a manifest names it.
+        references: blobs that are somebody's own file.
     """
 
     def __init__(self, root: Path, *, noprune: bool = False) -> None:
@@ -81,6 +83,7 @@ class ModelStore:
         self.blobs = BlobStore(root)
         self.tree = ManifestTree(root / "manifests")
         self.holds = Holds()
+        self.references = References(root, self.blobs)
         self._facts = FactsCache(self.blobs)
         self._seen: dict[str, _Seen] = {}
         self._lent: dict[tuple[str, ...], InstalledModel] = {}
@@ -118,7 +121,7 @@ class ModelStore:
             BadRequest: the text is no name.
             NotFound: there is no such model, its manifest is another one than the pinned, or its
                 weights are missing.
-            CorruptModel: its manifest is damaged.
+            CorruptModel: its manifest is damaged, or a file it refers to has changed.
         """
         if isinstance(wanted, str):
             wanted = parse_reference(wanted)
@@ -149,6 +152,7 @@ class ModelStore:
         if model.weights and not model.weights.is_file():
             log.warning("weights missing", model=wanted.short, blob=model.weights.name)
             raise NotFound(f"model '{wanted.short}' not found: its weights are missing")
+        self.references.check_all(digests_of(model.manifest))
         return model
 
     def licenses(self, model: InstalledModel) -> list[str]:
@@ -249,8 +253,15 @@ class ModelStore:
         except TrillamaError:
             return set()  # a damaged manifest: pruning at a start finds what it has named
 
+    def discard(self, digest: Digest) -> None:
+        """Remove a blob unless somebody needs it."""
+        with self._writing:
+            self._drop([digest])
+
     def _drop(self, digests: Iterable[Digest]) -> list[Digest]:
         removed = remove_unreferenced(digests, self.tree, self.blobs, self.holds)
+        for digest in removed:
+            self.references.forget(digest)
         if removed:
             log.info("blobs removed", count=len(removed))
         return removed

@@ -46,7 +46,8 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {**({"id": call.id} if call.id else {}), "function": said}
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_fields(message: Message) -> dict[str, Any]:
+    """A message as JSON has it, its optional members only where they are set."""
     optional = {
         "thinking": message.thinking,
         "images": [base64.b64encode(image).decode() for image in message.images],
@@ -60,4 +61,4 @@ def _message(message: Message) -> dict[str, Any]:
 
 def messages_document(messages: Iterable[Message]) -> bytes:
     """The messages layer: an array, its members in Ollama's order."""
-    return gojson.encode([_message(one) for one in messages]) + b"\n"
+    return gojson.encode([message_fields(one) for one in messages]) + b"\n"
