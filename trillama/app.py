@@ -34,10 +34,12 @@ from .api.turn import Desk, Models
 from .base.durations import FOREVER, SECOND
 from .base.errors import TrillamaError
 from .base.logs import configure_logs
+from .base.names import ModelReference
+from .base.progress import Tell
 from .base.settings import Address, Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
-from .models.registry.pull import Puller
+from .models.registry.pull import Puller, PullRequest
 from .models.registry.transfers import Transfers
 from .models.store import ModelStore
 from .models.validation import validate_weights
@@ -108,12 +110,22 @@ class Server:
         self.app.register_blueprint(openai.routes(self.desk))
         self.app.register_blueprint(anthropic.routes(self.desk))
         if isinstance(store, ModelStore):
-            self.app.register_blueprint(editing.routes(self.desk, store))
-            self.app.register_blueprint(blobs.routes(store.blobs))
-            self.transfers = Transfers(store.blobs, settings)
-            self.app.register_blueprint(registry.routes(Puller(store, self.transfers)))
+            self._register_editing(store)
         self.app.before_serving(self._start)
         self.app.after_serving(self._stop)
+
+    def _register_editing(self, store: ModelStore) -> None:
+        """The routes that change the store, and what they need."""
+        self.transfers = Transfers(store.blobs, self.settings)
+        puller = Puller(store, self.transfers)
+
+        async def pull(wanted: ModelReference, tell: Tell) -> None:
+            await puller.pull(PullRequest(wanted), tell)
+
+        bring = None if self.settings.offline else pull
+        self.app.register_blueprint(editing.routes(self.desk, store, bring))
+        self.app.register_blueprint(blobs.routes(store.blobs))
+        self.app.register_blueprint(registry.routes(puller))
 
     async def _start(self) -> None:
         await self.app.nursery.start(self._live)

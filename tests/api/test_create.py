@@ -32,8 +32,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
 
 @pytest.fixture
 def house(build: Callable[..., Any], store: ModelStore) -> Callable[..., Any]:
-    """Starts a server on the store."""
-    return functools.partial(build, store=store)
+    """Starts a server on the store; it asks no other machine."""
+    return functools.partial(build, store=store, offline=True)
 
 
 async def create(there: Any, **fields: Any) -> Any:
@@ -145,7 +145,7 @@ async def test_a_base_that_is_missing_is_pulled(
     weights = store.root.parent / "w.gguf"
     weights.write_bytes(WEIGHTS)
     real = editing.routes
-    monkeypatch.setattr(editing, "routes", lambda desk, store: real(desk, store, pull))
+    monkeypatch.setattr(editing, "routes", lambda desk, store, _: real(desk, store, pull))
     reply = await create(await build(store=store), **{"from": "far/base:1"})
 
     assert pulled == ["far/base:1"]

@@ -22,7 +22,7 @@ def house(
 ) -> Callable[..., Any]:
     """Starts a server on an empty store."""
     monkeypatch.setattr(bundled, "bundled_file", lambda: None)
-    return functools.partial(build, store=ModelStore(tmp_path / "models"))
+    return functools.partial(build, store=ModelStore(tmp_path / "models"), offline=True)
 
 
 @pytest.fixture

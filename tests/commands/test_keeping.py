@@ -63,7 +63,7 @@ async def desk(build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.Mo
     (folder / "w.gguf").write_bytes(DATA)
     store = ModelStore(tmp_path / "models")
     store.root.mkdir()
-    return Desk(await build(store=store), store, folder)
+    return Desk(await build(store=store, offline=True), store, folder)
 
 
 def refuse(*_: Any, **__: Any) -> None:
