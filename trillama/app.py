@@ -19,6 +19,7 @@ import errno
 import math
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from .base.progress import Tell
 from .base.settings import Address, Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
+from .models.pruning import mend_names
 from .models.registry.pull import Puller, PullRequest
 from .models.registry.transfers import Transfers
 from .models.store import ModelStore
@@ -166,7 +168,12 @@ class Server:
 
 
 def _prepare(store: ModelStore) -> None:
-    for what, work in (("bundled model not installed", ensure_bundled), ("not pruned", _prune)):
+    steps: tuple[tuple[str, Callable[[ModelStore], object]], ...] = (
+        ("old names of blobs not mended", lambda store: mend_names(store.blobs)),
+        ("bundled model not installed", ensure_bundled),
+        ("not pruned", _prune),
+    )
+    for what, work in steps:
         try:
             work(store)
         except Exception as error:  # the server is of use without it

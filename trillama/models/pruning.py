@@ -15,7 +15,7 @@ import structlog
 
 from trillama.base.errors import NotFound, TrillamaError
 from trillama.base.names import Digest
-from trillama.blobs import BlobStore
+from trillama.blobs import BlobStore, translated
 
 from .holds import Holds
 from .manifest import Manifest
@@ -91,6 +91,23 @@ def remove_stale(tree: ManifestTree, blobs: BlobStore, holds: Holds) -> int:
         return digest is None or (digest not in needed and digest not in holds)
 
     return _remove_old(blobs, needless)
+
+
+def mend_names(blobs: BlobStore) -> int:
+    """Give blobs the names they have today; those of the oldest stores have a colon.
+
+    Returns:
+        the number of files renamed.
+    """
+    old = [entry for entry in blobs.entries() if entry.name.startswith("sha256:")]
+    count = 0
+    for entry in old:
+        target = blobs.folder / entry.name.replace(":", "-", 1)
+        if not target.exists():
+            with translated("rename", target):
+                os.rename(entry.path, target)
+            count += 1
+    return count
 
 
 def _remove_old(blobs: BlobStore, needless: Callable[[str], bool]) -> int:
