@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +400,30 @@ def test_families_bring_their_renderer(store: ModelStore) -> None:
     assert model.parameters == {"stop": ["<turn|>"]}
     model, _ = make(store, files={"w.gguf": weights}, renderer="own", parser="own")
     assert (model.config.renderer, model.parameters) == ("own", {})
+
+
+def test_creates_and_deletes_beside_each_other(store: ModelStore) -> None:
+    """Models that come and go at once never take a blob from each other."""
+    make(store, "base", files={"w.gguf": small_model()})
+    trouble: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for _ in range(6):
+                make(store, f"x{number}", base="base", system="shared", licenses=("MIT",))
+                assert store.find(f"x{number}").system == "shared"
+                store.delete(parse_name(f"x{number}"))
+        except BaseException as error:
+            trouble.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trouble == []
+    assert [one.name.short for one in store.installed()] == ["base:latest"]
+    assert store.blobs.statistics().count == 2
 
 
 # -- Modelfiles -----------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.support.gguf_bytes import CHATML, small_model
 from tests.support.stores import manifest_path, put
 from trillama.base.errors import BadRequest, CorruptModel, NotFound, StoreError
 from trillama.base.messages import Message, ToolCall, ToolFunction
-from trillama.base.names import parse_name
+from trillama.base.names import parse_name, parse_reference
 from trillama.models import manifest as media
 from trillama.models.manifest import Layer, Manifest, go_document, manifest_bytes
 from trillama.models.store import Extras, ModelStore
@@ -250,3 +252,19 @@ def test_a_pin_means_one_manifest(store: ModelStore) -> None:
     put(store, "a:one", (media.SYSTEM, b"changed"))
     with pytest.raises(NotFound, match="@sha256:"):
         store.find(f"a:one@{pin}")
+
+
+@given(st.text(max_size=60) | st.text("ab./:-_@\\~\0%", max_size=40))
+@example("../../x")
+@example("a/../../b:..")
+def test_no_text_leads_out_of_the_folder(text: str) -> None:
+    """Whatever a client calls a model, its manifest is looked for below ``manifests``."""
+    store = ModelStore(Path("/nowhere/models"))
+    try:
+        reference = parse_reference(text)
+    except BadRequest:
+        return
+    path = store.tree.path(reference.name)
+    assert path.resolve() == path
+    assert path.is_relative_to("/nowhere/models/manifests")
+    assert len(path.relative_to("/nowhere/models/manifests").parts) == 4

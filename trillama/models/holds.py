@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from trillama.base.names import Digest
 
@@ -40,6 +40,11 @@ class Holds:
 
     def __contains__(self, digest: Digest) -> bool:
         return self._counts[digest] > 0
+
+    def if_free(self, digest: Digest, remove: Callable[[Digest], bool]) -> bool:
+        """Call ``remove`` unless the blob is held; nobody can begin to hold it meanwhile."""
+        with self._lock:
+            return self._counts[digest] <= 0 and remove(digest)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[Hold]:

@@ -71,7 +71,7 @@ def remove_unreferenced(
     except TrillamaError as error:
         log.warning("nothing pruned: a manifest is unreadable", reason=error.message)
         return []
-    return [one for one in sorted(wanted) if one not in holds and blobs.remove(one)]
+    return [one for one in sorted(wanted) if holds.if_free(one, blobs.remove)]
 
 
 def remove_stale(tree: ManifestTree, blobs: BlobStore, holds: Holds) -> int:
