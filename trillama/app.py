@@ -42,6 +42,7 @@ from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
 from .models.pruning import mend_names
 from .models.registry.pull import Puller, PullRequest
+from .models.registry.push import Pusher
 from .models.registry.transfers import Transfers
 from .models.store import ModelStore
 from .models.validation import validate_weights
@@ -127,7 +128,8 @@ class Server:
         bring = None if self.settings.offline else pull
         self.app.register_blueprint(editing.routes(self.desk, store, bring))
         self.app.register_blueprint(blobs.routes(store.blobs))
-        self.app.register_blueprint(registry.routes(puller))
+        pusher = Pusher(store, self.transfers)
+        self.app.register_blueprint(registry.routes(puller, pusher))
 
     async def _start(self) -> None:
         await self.app.nursery.start(self._live)

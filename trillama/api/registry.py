@@ -1,4 +1,4 @@
-"""Routes about other machines' models: ``/api/pull``."""
+"""Routes about other machines' models: ``/api/pull``, ``/api/push``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from quart import Blueprint, Response
 from ..base.errors import BadRequest
 from ..base.names import ModelReference, Source, parse_reference
 from ..models.registry.pull import Puller, PullRequest
+from ..models.registry.push import Pusher
 from ..wire.registry import TransferRequest, read_transfer
 from .connection import read_body
 from .progress import progress_response
@@ -15,15 +16,18 @@ from .turn import CloudDisabled
 MAX_BODY = 1 << 20
 
 
-def pull_request(asked: TransferRequest) -> PullRequest:
-    """What is to be pulled.
+def transfer(asked: TransferRequest, nameless: str) -> PullRequest:
+    """What is to be pulled or pushed.
+
+    Args:
+        nameless: the error when no model is named.
 
     Raises:
         BadRequest: the name is missing or malformed, or says http without ``insecure``.
         CloudDisabled: it names a model that runs elsewhere.
     """
     if not asked.wanted.strip():
-        raise BadRequest("invalid model name")
+        raise BadRequest(nameless)
     return PullRequest(
         reference(asked), asked.insecure, username=asked.username, password=asked.password
     )
@@ -39,14 +43,20 @@ def reference(asked: TransferRequest) -> ModelReference:
     return wanted
 
 
-def routes(puller: Puller) -> Blueprint:
-    """The routes, carried out by ``puller``."""
+def routes(puller: Puller, pusher: Pusher) -> Blueprint:
+    """The routes, carried out by these two."""
     blueprint = Blueprint("registry", __name__)
 
     @blueprint.post("/api/pull")
     async def pull() -> Response:
         asked = read_transfer(await read_body(MAX_BODY), "PullRequest")
-        request = pull_request(asked)
+        request = transfer(asked, "invalid model name")
         return await progress_response(lambda tell: puller.pull(request, tell), stream=asked.stream)
+
+    @blueprint.post("/api/push")
+    async def push() -> Response:
+        asked = read_transfer(await read_body(MAX_BODY), "PushRequest")
+        request = transfer(asked, "model is required")
+        return await progress_response(lambda tell: pusher.push(request, tell), stream=asked.stream)
 
     return blueprint

@@ -197,7 +197,7 @@ class _Report:
 
 
 def _line(digest: Digest, total: int, completed: int) -> Progress:
-    return Progress(f"pulling {digest.hex[:12]}", digest, total, completed)
+    return Progress(f"pulling {digest.hex[:12]}", str(digest), total, completed)
 
 
 def _begun(blobs: BlobStore, layer: Layer) -> int:
@@ -246,7 +246,7 @@ async def fetch_manifest(source: Source, wanted: ModelReference) -> bytes:
     ask = Ask(url=f"{source.base}/manifests/{reference}", headers={"Accept": MANIFEST_TYPE})
     try:
         async with source.session() as session:
-            data = await _patiently(lambda: session.document(ask, MANIFEST_CAP))
+            data = await patiently(lambda: session.document(ask, MANIFEST_CAP))
     except RegistryError as error:
         raise type(error)(f"pull model manifest: {error.message}") from error
     if wanted.digest and Digest(f"sha256:{hashlib.sha256(data).hexdigest()}") != wanted.digest:
@@ -254,7 +254,12 @@ async def fetch_manifest(source: Source, wanted: ModelReference) -> bytes:
     return data
 
 
-async def _patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
+async def patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
+    """What ``ask`` gives, at the third try at the latest.
+
+    Raises:
+        Transient: of the third.
+    """
     for tries in range(1, MANIFEST_TRIES):
         try:
             return await ask()
