@@ -292,9 +292,10 @@ def serve(settings: Settings) -> None:
     """
     configure_logs(settings.log_format, settings.debug)
     sock = listen(settings.address)
-    server = Server(
-        settings, LazyBackend(), ModelStore(Path(settings.models), noprune=settings.noprune)
+    store = ModelStore(
+        Path(settings.models), noprune=settings.noprune, wants_go=settings.go_template
     )
+    server = Server(settings, LazyBackend(), store)
     where = {"address": settings.address.url, "models": settings.models}
     log.info("listening", version=__version__, **where)
     trio.run(_main, server, sock)

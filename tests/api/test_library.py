@@ -78,7 +78,7 @@ async def test_show(house: Callable[..., Any], store: ModelStore) -> None:
         'stop                           "y\\n"\n'
         "temperature                    0.5"
     )
-    assert shown["template"] == CHATML
+    assert shown["template"] == "{{ .System }}{{ .Prompt }}"
     assert shown["system"] == "Be <kind>."
     assert b"\\u003ckind\\u003e" in reply.body
     assert shown["details"] == {
@@ -311,7 +311,7 @@ async def test_a_model_that_is_used_can_be_deleted(
 ) -> None:
     """Deleting unloads nothing: the running answer ends as it would have."""
     there = await house()
-    body = {"model": "mine/small:q8", "prompt": "Repeat: x", "stream": False, "keep_alive": "5m"}
+    body = {"model": "mine/small:q8", "prompt": 'Repeat: "x"', "stream": False, "keep_alive": "5m"}
     assert (await ask(there, "POST", "/api/generate", body)).json()["response"] == "x"
     assert (await ask(there, "DELETE", "/api/delete", {"model": "mine/small:q8"})).status == 200
     (loaded,) = (await ask(there, "GET", "/api/ps")).json()["models"]

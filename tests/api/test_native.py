@@ -224,26 +224,6 @@ async def test_raw_text_reaches_the_model_untouched(build: Callable[..., Any]) -
     assert "context" not in reply.json()
 
 
-async def test_a_template_in_go_is_refused_by_name(build: Callable[..., Any]) -> None:
-    """Before anything is loaded; loading, raw prompts and weights with Jinja of their own work."""
-    template = "{{ .Prompt }}"
-    house = await build(
-        model("m", template=template, chat_template=""), model("both", template=template)
-    )
-    for refused in (
-        await chat(house, "Repeat: x"),
-        await generate(house, "Repeat: x"),
-        await generate(house, "Repeat: x", _debug_render_only=True),
-    ):
-        assert refused.status == 400
-        assert 'the Go template of "m"' in refused.json()["error"]
-    assert house.backend.open_models == 0
-
-    assert (await generate(house, "")).json()["done_reason"] == "load"
-    assert (await generate(house, "Repeat: x", raw=True)).status == 200
-    assert (await chat(house, "Repeat: x", model="both")).status == 200
-
-
 async def test_a_returned_context_continues_the_conversation(build: Callable[..., Any]) -> None:
     """Tokens of an earlier answer go in front of the next prompt as they are."""
     house = await build(script=replies({"Ada": "known", "who": "unknown"}))

@@ -57,14 +57,14 @@ async def test_a_library_is_kept(house: Callable[..., Any], weights: Path, strea
     assert shown.modelinfo["llama.context_length"] == 4096
     assert "SYSTEM New" in shown.modelfile
     assert shown.parameters.split() == ["stop", '"x"', "top_k", "3"]
-    assert (shown.license, shown.template[:2]) == ("MIT", "{%")
+    assert (shown.license, shown.template[:2]) == ("MIT", "{{")
     assert shown.modified_at.tzinfo is not None
 
     assert (await call(there, "copy", "b", "c")).status == "success"
     assert {one.model for one in (await call(there, "list")).models} == {
         "mine/a:q8", "b:latest", "c:latest",
     }  # fmt: skip
-    reply = await call(there, "generate", model="c", prompt="Repeat: ok")
+    reply = await call(there, "generate", model="c", prompt='Repeat: "ok"')
     assert reply.response == "ok"
     (loaded,) = (await call(there, "ps")).models
     assert loaded.model == "c:latest"

@@ -19,13 +19,13 @@ from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.base.names import Digest, parse_name, parse_reference
 from trillama.base.progress import Progress
 from trillama.models.create import Recipe, build, create, recipe_of_modelfile
-from trillama.models.create.detect import KnownTemplate
 from trillama.models.create.recipe import read_info
 from trillama.models.describe import modelfile_text
 from trillama.models.installed import InstalledModel
 from trillama.models.manifest import Config
 from trillama.models.modelfile import instructions, parse
 from trillama.models.store import ModelStore
+from trillama.prompts.known import KnownTemplate, known_templates
 
 SMALLEST = header({"general.architecture": "test"})
 """The 68 bytes of Ollama's own tests."""
@@ -498,3 +498,13 @@ def test_what_show_prints_makes_the_same_model(
     )
     create(store, recipe, lambda line: None)
     assert raw(store, "b") == raw(store, "a")
+
+
+def test_a_recognised_template_is_stored_and_not_in_charge(store: ModelStore) -> None:
+    """It brings its stops and a Go template; the prompts still come from the weights' own text."""
+    known = known_templates()["chatml"]
+    weights = small_model(tokenizer__chat_template=known.jinja[0])
+    model, said = make(store, files={"w.gguf": weights})
+    assert "using autodetected template chatml" in said
+    assert (model.template, model.by_go) == (known.source, False)
+    assert model.parameters == {"stop": list(known.stop)}

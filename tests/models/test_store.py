@@ -268,3 +268,16 @@ def test_no_text_leads_out_of_the_folder(text: str) -> None:
     assert path.resolve() == path
     assert path.is_relative_to("/nowhere/models/manifests")
     assert len(path.relative_to("/nowhere/models/manifests").parts) == 4
+
+
+def test_the_setting_decides_between_two_templates(store: ModelStore) -> None:
+    """A store can be told whether Go templates make the prompts of models that have both."""
+    put(store, "a", (media.MODEL, small_model()), (media.TEMPLATE, b"{{ .Prompt }}{{ .Suffix }}"))
+    made = {
+        wants: ModelStore(store.root, wants_go=wants).find("a") for wants in (None, True, False)
+    }
+    assert {wants: model.by_go for wants, model in made.items()} == {
+        None: True, True: True, False: False,
+    }  # fmt: skip
+    assert "insert" in made[True].capabilities
+    assert "insert" not in made[False].capabilities

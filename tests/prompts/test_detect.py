@@ -6,7 +6,6 @@ import pytest
 
 from trillama.prompts.detect import (
     ThinkingTags,
-    go_fields,
     jinja_thinking_tags,
     jinja_uses_tools,
 )
@@ -37,9 +36,3 @@ def test_tools() -> None:
     assert jinja_uses_tools("{% for tool in tools %}")
     assert jinja_uses_tools("{{ message.tool_call }}")
     assert not jinja_uses_tools("{{ messages }}")
-
-
-def test_go_fields() -> None:
-    """Fields count inside actions only, in any case and nesting."""
-    source = "Tools .Tools {{ if and .System $.Tools }}{{ range .Messages }}{{ .Role }}{{ end }}"
-    assert go_fields(source) == {"system", "tools", "messages", "role"}

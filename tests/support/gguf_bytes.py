@@ -9,6 +9,8 @@ from typing import Any
 INT32, FLOAT32, STRING, ARRAY = 5, 6, 8, 9
 
 CHATML = (
+    "{#- This comment is long enough to keep the template away from the well-known ones, so that "
+    "creating a model from it detects none. -#}"
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )

@@ -160,14 +160,10 @@ def chat(**found: Any) -> ChatRequest:
     return read_chat(json.dumps({"model": "m", **found}).encode())
 
 
-@pytest.mark.parametrize(
-    "field",
-    [{"template": "x"}, {"images": ["AAAA"]}],
-)  # fmt: skip
-def test_generate_names_what_is_not_there_yet(field: dict[str, Any]) -> None:
+def test_generate_names_what_is_not_there_yet() -> None:
     """A known feature that is missing is a 400 that names the field, never silence."""
-    with pytest.raises(Unsupported, match=next(iter(field))):
-        generate_turn(generate(prompt="p", **field))
+    with pytest.raises(Unsupported, match="images"):
+        generate_turn(generate(prompt="p", images=["AAAA"]))
 
 
 def test_chat_names_what_is_not_there_yet() -> None:
@@ -192,11 +188,24 @@ def test_a_missing_model_differs_by_endpoint() -> None:
         chat_turn(read_chat(b"{}"))
 
 
-@pytest.mark.parametrize("field", [{"system": "s"}, {"context": [1]}])
+@pytest.mark.parametrize("field", [{"system": "s"}, {"context": [1]}, {"template": "t"}])
 def test_raw_excludes_what_a_template_would_place(field: dict[str, Any]) -> None:
     """Raw text has no place for a system prompt or a context."""
     with pytest.raises(BadRequest, match="raw mode does not support template, system, or context"):
         generate_turn(generate(prompt="p", raw=True, **field))
+
+
+def test_raw_text_has_no_gap() -> None:
+    """A suffix beside a raw prompt would be lost, so it is refused."""
+    with pytest.raises(BadRequest, match="raw mode does not support suffix"):
+        generate_turn(generate(prompt="p", raw=True, suffix="s"))
+
+
+def test_generate_takes_a_template_and_a_suffix() -> None:
+    """Both arrive as they came."""
+    turn = generate_turn(generate(prompt="p", template="{{ .Prompt }}", suffix="s"))
+
+    assert (turn.template, turn.suffix) == ("{{ .Prompt }}", "s")
 
 
 def test_generate_becomes_a_conversation() -> None:

@@ -8,7 +8,7 @@ cut is counted.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 import trio
 
 from ..base.constraints import Constraint
-from ..base.errors import BadRequest, PromptTooLong, Unsupported
+from ..base.errors import BadRequest, PromptTooLong, TemplateError, Unsupported
 from ..base.messages import Message
 from ..base.options import Options
 from ..base.turns import ToolMode, TurnRequest
@@ -29,9 +29,9 @@ from ..prompts.parsers.family import Ids
 from ..prompts.parsers.forced import forced
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
-from ..prompts.render import ChatTemplate
 from ..runner_pool import Tokenizer
 from .filling import fill_prompt
+from .templates import chat_template, fills_gaps, insert
 
 Tokens = npt.NDArray[np.int32]
 
@@ -78,7 +78,7 @@ class Prompter:
         self._model = model
         self._request = request
         self._think = think
-        self._template = chat_template(runner, model)
+        self._template = chat_template(runner.vocabulary, model, request)
         self._tools = request.tools if request.tool_choice.mode is not ToolMode.NONE else ()
         self._family = family_named(model.config.parser) or self._template.family
         self._refuse_unread()
@@ -108,7 +108,7 @@ class Prompter:
         """
         if self._request.raw_tokens:
             return self._given(limit, options)
-        if self._request.suffix:
+        if self._request.suffix and not fills_gaps(self._template):
             return await self._gap(limit, options)
         messages = conversation(self._model, self._request)
         text = await self.render(messages)
@@ -171,17 +171,26 @@ class Prompter:
         return np.array(tokens, np.int32)
 
     async def render(self, messages: Sequence[Message]) -> str:
-        """The text for ``messages``, or the raw text."""
+        """The text for ``messages``, for the gap before the suffix, or the raw text."""
         if self._request.raw:
             return self._request.raw
-        work = functools.partial(
+        try:
+            return await trio.to_thread.run_sync(self._work(messages))
+        except TemplateError as error:
+            if not self._request.template:
+                raise
+            raise BadRequest(f"template error: {error}") from None
+
+    def _work(self, messages: Sequence[Message]) -> Callable[[], str]:
+        if self._request.suffix and fills_gaps(self._template):
+            return functools.partial(insert, self._template, self._request, self._think)
+        return functools.partial(
             self._template.render,
             messages,
             self._tools,
             think=self._think,
             continue_final=bool(messages) and _continues(messages[-1]),
         )
-        return await trio.to_thread.run_sync(work)
 
     async def _tokens(self, text: str) -> Tokens:
         prefix = self._checked("context", self._request.prefix or ())
@@ -199,7 +208,7 @@ class Prompter:
     ) -> tuple[str, Tokens]:
         """Leave out the oldest messages, as few as needed: a search by halves."""
         least, most = 1, droppable(messages)
-        while least <= most and not self._request.raw:
+        while least <= most and not (self._request.raw or self._request.suffix):
             count = (least + most) // 2
             shorter = await self.render(without_oldest(messages, count))
             found = await self._tokens(shorter)
@@ -305,18 +314,3 @@ def _cut(tokens: Tokens, room: int, keep: int) -> Tokens:
         return tokens
     keep = min(max(keep, 0), room // 2)
     return np.concatenate((tokens[:keep], tokens[len(tokens) - (room - keep) :]))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(source: str, bos: str, eos: str) -> ChatTemplate:
-    return ChatTemplate(source, bos, eos)
-
-
-def chat_template(runner: Tokenizer, model: InstalledModel) -> ChatTemplate:
-    """The template in a model's weights; the plain one where there is none."""
-    vocabulary = runner.vocabulary
-    bos, eos = (
-        vocabulary.text_of(token).decode("utf-8", "replace")
-        for token in (vocabulary.bos, vocabulary.eos)
-    )
-    return _compiled(model.chat_template, bos, eos)

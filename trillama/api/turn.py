@@ -36,6 +36,7 @@ from ..runner_pool import Answer, Tokenizer
 from .logprobs import token_logprobs
 from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
+from .templates import go_source, prepare
 
 log = structlog.get_logger(__name__)
 
@@ -224,6 +225,7 @@ class Desk:
         """The text the model would be given; the model need not be loaded."""
         model = await self.find(request.model)
         _check(model, request)
+        await _prepare(model, request)
         async with self.tokenizer(model) as tokenizer:
             prompter = Prompter(tokenizer, model, request, _think(model, request))
             return await prompter.render(conversation(model, request))
@@ -232,6 +234,7 @@ class Desk:
         """The prompt as the model would be given it, uncut, int32; it need not be loaded."""
         model = await self.find(request.model)
         options = _check(model, request)
+        await _prepare(model, request)
         async with self.tokenizer(model) as tokenizer:
             prompter = Prompter(tokenizer, model, request, _think(model, request))
             return (await prompter.make(NO_LIMIT, options)).tokens
@@ -246,6 +249,7 @@ class Desk:
         started = time.monotonic_ns()
         model = await self.find(request.model)
         options = _check(model, request)
+        await _prepare(model, request)
         lease = await self._acquire(model, options, request)
         try:
             limit = _limit(lease, options)
@@ -277,9 +281,14 @@ class Desk:
         return await self.scheduler.acquire(spec, request.keep_alive)
 
 
+async def _prepare(model: InstalledModel, request: TurnRequest) -> None:
+    """Compile what has to be compiled, before anything is loaded."""
+    if go_source(model, request) or model.config.renderer:
+        await trio.to_thread.run_sync(prepare, model, request)
+
+
 def _refuse_what_is_missing(request: TurnRequest) -> None:
     asked = {
-        "template": request.template,
         "images": any(message.images for message in request.messages),
     }
     if missing := [name for name, wanted in asked.items() if wanted]:
@@ -306,11 +315,6 @@ def _check(model: InstalledModel, request: TurnRequest) -> Options:
         raise BadRequest(f'"{request.model}" does not support thinking')
     if model.adapters:
         raise Unsupported("not supported by this version of trillama: models with adapters")
-    if model.template and not (model.chat_template or request.raw or request.only_loads):
-        raise Unsupported(
-            f'not supported by this version of trillama: the Go template of "{request.model}", '
-            "whose weights hold no Jinja template; raw prompts of /api/generate work"
-        )
     own, _ = merge_options(Options(), model.parameters)
     options, ignored = merge_options(own, request.options)
     if ignored:

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_transfer_streams: connections of one pull or push.
         pull_patience: how long a pull that gets nothing keeps trying.
         identity: file of the ed25519 key that registries know this machine by.
+        go_template: whether the Go template of a model makes its prompts where its weights hold a
+            Jinja template too; None leaves it to what the two can do.
     """
 
     host: str = ""
@@ -82,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_transfer_streams: int = 8
     pull_patience: int = 4 * HOUR
     identity: str = ""
+    go_template: bool | None = None
 
     @property
     def address(self) -> Address:
@@ -240,6 +243,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_transfer_streams": lambda text: max(1, _uint(text)),
     "pull_patience": _duration,
     "identity": str,
+    "go_template": _bool,
 }
 _SUFFIX = {"no_history": "NOHISTORY"}
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trillama.prompts.detect import go_fields, jinja_thinking_tags, jinja_uses_tools
+from trillama.prompts.choice import Templates, go_template_of, uses_go
+from trillama.prompts.detect import jinja_thinking_tags, jinja_uses_tools
 
 from .ggml_types import file_type_name
 from .gguf import GgufFile, Value
@@ -112,9 +113,11 @@ def _of_jinja(source: str) -> list[str]:
 
 
 def _of_go(source: str) -> list[str]:
-    fields = go_fields(source)
-    known = (("tools", TOOLS), ("suffix", INSERT), ("thinking", THINKING))
-    return [name for field, name in known if field in fields]
+    template = go_template_of(source)
+    if template is None:
+        return []
+    known = ((template.uses_tools, TOOLS), (template.inserts, INSERT), (template.thinks, THINKING))
+    return [name for shown, name in known if shown]
 
 
 def _of_weights(facts: WeightFacts) -> list[str]:
@@ -123,27 +126,43 @@ def _of_weights(facts: WeightFacts) -> list[str]:
     return found + [VISION] * facts.vision + [AUDIO] * facts.audio
 
 
+def templates_of(config: Config, facts: WeightFacts | None, template: str) -> Templates:
+    """The templates of a model, and the names that decide between them."""
+    return Templates(
+        go=template,
+        jinja=facts.chat_template if facts else "",
+        renderer=config.renderer,
+        parser=config.parser,
+        family=config.model_family,
+    )
+
+
 def capabilities(
     config: Config,
     facts: WeightFacts | None,
     projectors: Sequence[WeightFacts | None],
     template: str,
+    *,
+    wants_go: bool | None = None,
 ) -> tuple[str, ...]:
     """Capabilities in Ollama's order of discovery, none twice.
 
     Args:
         projectors: facts of each projector layer, None where unreadable.
-        template: the model's Go template, "" if it has none; its Jinja template wins over it.
+        template: the model's Go template, "" if it has none.
+        wants_go: the setting that decides between it and a Jinja template.
     """
     found = list(config.capabilities or ())
-    chat_template = facts.chat_template if facts else ""
-    found += _of_jinja(chat_template)
+    templates = templates_of(config, facts, template)
+    by_go = uses_go(templates, wants_go)
+    if not by_go:
+        found += _of_jinja(templates.jinja)
     if facts:
         found += _of_weights(facts)
     if projectors:
         heard = any(projector and projector.audio_encoder for projector in projectors)
         found += [VISION] + [AUDIO] * heard
-    if not chat_template:
+    if by_go:
         found += _of_go(template)
     if config.model_family in _THINKING_FAMILIES:
         found.append(THINKING)

@@ -120,7 +120,9 @@ def parameter_lines(parameters: dict[str, Any]) -> str:
 
 
 def template_of(model: InstalledModel) -> str:
-    """The template in effect: Jinja of the weights, else the Go template, else the plain one."""
+    """The template in effect: the Go template, Jinja of the weights, or the plain one."""
+    if model.by_go:
+        return model.template
     return model.chat_template or model.template or PLAIN_TEMPLATE
 
 

@@ -17,9 +17,17 @@ from trillama.base.errors import CorruptModel, NotFound
 from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.base.names import Digest, ModelName
 from trillama.blobs import BlobStore
+from trillama.prompts.choice import uses_go
 
 from . import manifest as media
-from .capabilities import Details, WeightFacts, capabilities, details, weight_facts
+from .capabilities import (
+    Details,
+    WeightFacts,
+    capabilities,
+    details,
+    templates_of,
+    weight_facts,
+)
 from .gguf import read_gguf
 from .manifest import Config, Layer, Manifest, parse_config
 from .tree import Found
@@ -37,6 +45,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
         weights: file of the GGUF; None for a stub of a remote model.
         chat_template: Jinja text inside the weights, "" if none.
         template: Go template layer, "" if none.
+        by_go: that template makes the prompts, not the Jinja text.
         parameters: the params layers, later ones over earlier ones.
         licenses: blobs of license texts, see ``ModelStore.licenses``.
     """
@@ -54,6 +63,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
     adapters: tuple[Path, ...] = ()
     chat_template: str = ""
     template: str = ""
+    by_go: bool = False
     system: str = ""
     parameters: dict[str, Any] = {}
     messages: tuple[Message, ...] = ()
@@ -156,8 +166,14 @@ def _tool_call(fields: Any) -> ToolCall:
         raise CorruptModel("a stored message has a tool call that is none") from None
 
 
-def read_installed(found: Found, blobs: BlobStore, cache: FactsCache) -> InstalledModel:
+def read_installed(
+    found: Found, blobs: BlobStore, cache: FactsCache, wants_go: bool | None = None
+) -> InstalledModel:
     """Everything about a model but its licenses and its tensors.
+
+    Args:
+        wants_go: whether Go templates make the prompts of models that have both; None leaves it to
+            what the templates can do.
 
     Raises:
         NotFound: a small layer is missing.
@@ -176,7 +192,9 @@ def read_installed(found: Found, blobs: BlobStore, cache: FactsCache) -> Install
         size=manifest.size,
         modified=found.modified,
         details=details(config, facts, models[-1].source if models else ""),
-        capabilities=capabilities(config, facts, [cache.get(one) for one in projectors], template),
+        capabilities=capabilities(
+            config, facts, [cache.get(one) for one in projectors], template, wants_go=wants_go
+        ),
         config=config,
         manifest=manifest,
         weights=blobs.path(models[-1].blob) if models else None,
@@ -184,6 +202,7 @@ def read_installed(found: Found, blobs: BlobStore, cache: FactsCache) -> Install
         adapters=tuple(map(blobs.path, reader.digests(media.ADAPTER))),
         chat_template=facts.chat_template if facts else "",
         template=template,
+        by_go=uses_go(templates_of(config, facts, template), wants_go),
         system=reader.text(media.SYSTEM),
         parameters=reader.parameters(),
         messages=reader.messages(),

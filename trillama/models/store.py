@@ -69,6 +69,7 @@ class ModelStore:
 
     Args:
         noprune: keep the blobs of a model that is replaced.
+        wants_go: whether Go templates make the prompts, see ``read_installed``.
 
     Attributes:
         tree: the manifests.
@@ -77,9 +78,10 @@ class ModelStore:
         references: blobs that are somebody's own file.
     """
 
-    def __init__(self, root: Path, *, noprune: bool = False) -> None:
+    def __init__(self, root: Path, *, noprune: bool = False, wants_go: bool | None = None) -> None:
         self.root = root
         self.noprune = noprune
+        self._wants_go = wants_go
         self.blobs = BlobStore(root)
         self.tree = ManifestTree(root / "manifests")
         self.holds = Holds()
@@ -182,7 +184,7 @@ class ModelStore:
         return seen
 
     def _read(self, path: str) -> InstalledModel:
-        return read_installed(self.tree.read(path), self.blobs, self._facts)
+        return read_installed(self.tree.read(path), self.blobs, self._facts, self._wants_go)
 
     # -- changing ---------------------------------------------------------------------------------
 

@@ -1,12 +1,10 @@
-"""What a template can do, read from its text without running it.
+"""What a Jinja template can do, read from its text without running it.
 
-The rules are Ollama's for embedded Jinja and for Go templates (server/images.go), and a table of
-further thinking tags, so that models whose tags are not ``<think>`` are recognised too.
+The rules are Ollama's for templates in the weights, and a table of further thinking tags, so that
+models whose tags are not ``<think>`` are recognised too.
 """
 
 from __future__ import annotations
-
-import re
 
 import msgspec
 
@@ -45,12 +43,3 @@ def jinja_thinking_tags(source: str) -> ThinkingTags | None:
     if splits and "reasoning_content" not in source and "<SPECIAL_12>" not in source:
         return _TAGS[0]
     return None
-
-
-_GO_ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-
-
-def go_fields(source: str) -> set[str]:
-    """Names of the fields a Go template uses, in lower case: "tools", "suffix", "thinking"…"""
-    actions = " ".join(_GO_ACTION.findall(source))
-    return {name.lower() for name in re.findall(r"\.([A-Za-z]\w*)", actions)}

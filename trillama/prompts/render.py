@@ -84,7 +84,7 @@ class ChatTemplate:
             "add_generation_prompt": add_generation_prompt and not continue_final,
         }
         text = render_template(self.source, variables | thinking_variables(think))
-        return _up_to(text, messages) if continue_final else text
+        return up_to_final(text, messages) if continue_final else text
 
     def _told(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         manner = manner_of(self.source, self._bos, self._eos)
@@ -99,7 +99,7 @@ class ChatTemplate:
         return self.tags is not None and prompt.rstrip().endswith(self.tags.open)
 
 
-def _up_to(text: str, messages: Sequence[Message]) -> str:
+def up_to_final(text: str, messages: Sequence[Message]) -> str:
     """``text`` cut after the content of the last message."""
     content = messages[-1].content.strip() if messages else ""
     at = text.rfind(content) if content else -1

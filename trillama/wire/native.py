@@ -208,16 +208,15 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
         raise NotFound(f"model '{request.model}' not found")
     _refuse(
         {
-            "template": bool(request.template),
             "images": bool(request.images),
         }
     )
     common = _common(request) | {"verb": "generate"}
     if request.raw:
+        if request.template or request.system or request.context:
+            raise BadRequest("raw mode does not support template, system, or context")
         if request.suffix:
             raise BadRequest("raw mode does not support suffix")
-        if request.system or request.context:
-            raise BadRequest("raw mode does not support template, system, or context")
         return TurnRequest(raw=request.prompt, **common)
     if request.suffix:  # a gap has neither system text nor history
         common |= {"suffix": request.suffix}
@@ -226,6 +225,7 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
         messages=tuple(Message(role, text) for role, text in roles if text)
         if request.prompt
         else (),
+        template=request.template,
         prefix=None if request.context is None else tuple(request.context),
         wants_tokens=True,
         **common,

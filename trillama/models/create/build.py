@@ -16,6 +16,7 @@ import structlog
 from trillama.base.errors import BadRequest, CorruptModel, NotFound, Unsupported
 from trillama.base.names import Digest
 from trillama.base.progress import Progress, Tell
+from trillama.prompts.known import detect_template
 
 from .. import manifest as media
 from ..capabilities import size_text, weight_facts
@@ -24,7 +25,6 @@ from ..holds import Hold
 from ..installed import InstalledModel
 from ..manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
 from ..store import ModelStore
-from .detect import detect_template
 from .layers import check_parameters, check_template, messages_document
 from .merge import merged_size, write_merged
 from .recipe import Recipe

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from .literals import quote
+
 
 class Text(msgspec.Struct, frozen=True):
     """What is printed as it is, already trimmed."""
@@ -168,8 +170,6 @@ class Call(msgspec.Struct, frozen=True):
     pipe: Pipe
 
     def __str__(self) -> str:
-        from .literals import quote
-
         return f"{{{{template {quote(self.name)} {self.pipe}}}}}"
 
 

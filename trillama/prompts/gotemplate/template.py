@@ -8,7 +8,7 @@ from typing import Any
 
 from trillama.base.errors import TemplateError
 
-from ..budget import Budget, TooExpensive
+from ..budget import Budget, TooExpensive, spending
 from . import nodes
 from .executor import Executor
 from .functions import FUNCTIONS
@@ -31,17 +31,19 @@ class Template:
         self.source = source
         self.trees = trees
 
-    def execute(self, data: Any, given: Any = ()) -> str:
+    def execute(self, data: Any, budget: Budget | None = None) -> str:
         """The text for ``data``.
 
         Args:
-            given: plain values whose size widens the limits.
+            budget: is charged; executions that make one prompt share one.
 
         Raises:
             TemplateError: it fails, or costs too much.
         """
+        budget = budget or Budget()
         try:
-            text = Executor(self.source, self.trees, Budget(given)).run(data)
+            with spending(budget):
+                text = Executor(self.source, self.trees, budget).run(data)
         except ExecError as error:
             raise TemplateError(str(error)) from None
         except TooExpensive as error:
@@ -60,9 +62,9 @@ def whole(text: str) -> str:
     return text
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=32)
 def compile_template(source: str) -> Template:
-    """Compile a Go template; the last 64 are remembered.
+    """Compile a Go template; the last 32 are remembered.
 
     Raises:
         TemplateError: it is none, or too long.

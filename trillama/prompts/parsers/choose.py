@@ -98,7 +98,7 @@ def family_named(name: str) -> Family | None:
 
 
 @functools.lru_cache(maxsize=64)
-def family_of_template(source: str) -> Family:
-    """The family whose marks a template shows; bare JSON where it shows none."""
+def family_of_template(source: str, tag: str = "{") -> Family:
+    """The family whose marks a template shows; JSON behind ``tag`` where it shows none."""
     shown = (family for marks, family in _SHOWN if all(mark in source for mark in marks))
-    return next(shown, generic("{"))
+    return next(shown, generic(tag))
