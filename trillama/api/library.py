@@ -18,6 +18,7 @@ from ..models.installed import InstalledModel
 from ..nursery_scheduler import Resident
 from ..wire.gojson import encode
 from ..wire.library import ShowRequest, read_show
+from . import openapi
 from .connection import read_as
 from .entries import Overlay, process_entry, show_entry, tag_entry
 from .errors import JSON
@@ -139,6 +140,7 @@ class Library:
 def routes(desk: Desk, backend: Backend) -> Blueprint:
     """The routes, answered from what ``desk`` has and ``backend`` knows of its devices."""
     blueprint = Blueprint("library", __name__)
+    blueprint.register_blueprint(openapi.routes())
     library = Library(desk, backend)
 
     @blueprint.route("/", methods=["GET", "HEAD"])

@@ -40,7 +40,30 @@ class Place:
 Reader: TypeAlias = Callable[[Any, Place], Any]
 Table: TypeAlias = Mapping[str, Reader]
 
+_SCHEMAS: dict[Reader, dict[str, Any]] = {}
 
+
+def schema_of(read: Reader) -> dict[str, Any]:
+    """The JSON Schema of what ``read`` reads; empty where it says nothing of itself."""
+    return _SCHEMAS.get(read, {})
+
+
+def table_schema(table: Table) -> dict[str, Any]:
+    """The JSON Schema of an object with the members of ``table``; ``null`` means absent."""
+    shown = {name: {"anyOf": [schema_of(read), {"type": "null"}]} for name, read in table.items()}
+    plain = {name: schema if schema["anyOf"][0] else {} for name, schema in shown.items()}
+    return {"type": "object", "properties": plain}
+
+
+def _told(**schema: Any) -> Callable[[Reader], Reader]:
+    def tell(read: Reader) -> Reader:
+        _SCHEMAS[read] = schema
+        return read
+
+    return tell
+
+
+@_told(type="string")
 def string(value: Any, place: Place) -> str:
     """A string."""
     if not isinstance(value, str):
@@ -48,6 +71,7 @@ def string(value: Any, place: Place) -> str:
     return value
 
 
+@_told(type="boolean")
 def boolean(value: Any, place: Place) -> bool:
     """true or false."""
     if not isinstance(value, bool):
@@ -55,6 +79,7 @@ def boolean(value: Any, place: Place) -> bool:
     return value
 
 
+@_told(type="integer", minimum=-(2**63), maximum=2**63 - 1)
 def integer(value: Any, place: Place) -> int:
     """A number written without fraction or exponent, of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -67,6 +92,7 @@ def integer(value: Any, place: Place) -> int:
     return value
 
 
+@_told(type="object")
 def mapping(value: Any, place: Place) -> dict[str, Any]:
     """An object of any members."""
     if not isinstance(value, dict):
@@ -79,6 +105,7 @@ def anything(value: Any, place: Place) -> Any:
     return value
 
 
+@_told(type="string", contentEncoding="base64")
 def picture(value: Any, place: Place) -> bytes:
     """Standard padded base64; newlines in it are tolerated."""
     if isinstance(value, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
@@ -105,7 +132,7 @@ def list_of(read: Reader, go_type: str) -> Reader:
             raise place.mismatch(value, go_type)
         return [read(item, place) for item in value if item is not None]
 
-    return reader
+    return _told(type="array", items=schema_of(read))(reader)
 
 
 def struct_of(table: Table, go_type: str, make: Callable[..., Any] = dict) -> Reader:
@@ -116,7 +143,7 @@ def struct_of(table: Table, go_type: str, make: Callable[..., Any] = dict) -> Re
             raise place.mismatch(value, go_type)
         return make(**fields(value, table, place))
 
-    return reader
+    return _told(**table_schema(table))(reader)
 
 
 def fields(members: Mapping[str, Any], table: Table, place: Place) -> dict[str, Any]:

@@ -170,7 +170,16 @@ def read_create(body: bytes) -> CreateRequest:
     return CreateRequest(**_read(body, _CREATE, "CreateRequest"))
 
 
+BODIES: dict[str, goshape.Table] = {
+    "/api/show": _SHOW,
+    "/api/copy": _COPY,
+    "/api/delete": _DELETE,
+    "/api/create": _CREATE,
+}
+"""The tables of the bodies at these paths."""
+
 __all__ = [
+    "BODIES",
     "CopyRequest",
     "CreateRequest",
     "DeleteRequest",

@@ -44,3 +44,7 @@ def read_transfer(body: bytes, go_name: str) -> TransferRequest:
         BadRequest: with Ollama's text.
     """
     return TransferRequest(**goshape.body(gojson.decode(body), _TABLE, go_name))
+
+
+BODIES: dict[str, goshape.Table] = {"/api/pull": _TABLE}
+"""The tables of the bodies at these paths."""

@@ -128,3 +128,7 @@ def piece(text: bytes) -> str | list[int]:
 def spelled(tokens: Iterable[int], pieces: Iterable[bytes]) -> list[dict[str, Any]]:
     """Tokens with their texts, as llama-server lists them."""
     return [{"id": token, "piece": piece(text)} for token, text in zip(tokens, pieces, strict=True)]
+
+
+BODIES: dict[str, goshape.Table] = {"/api/tokenize": _TOKENIZE, "/api/detokenize": _DETOKENIZE}
+"""The tables of the bodies at these paths."""
