@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,33 @@ async def test_floats_are_those_of_32_bits(house: Callable[..., Any], store: Mod
     assert b'"llama.big":0.1,' in reply.body
 
 
+async def test_arrays_of_every_kind(house: Callable[..., Any], store: ModelStore) -> None:
+    """Bytes are base64, floats those of 32 bits, and an array of nothing is one, told or not."""
+    bytes_ = struct.pack("<IIQ3B", 9, 0, 3, 1, 2, 3)
+    nothing = struct.pack("<IIQ", 9, 5, 0)
+    weights = small_model(
+        llama__bytes=bytes_, llama__floats=[0.1, float("inf")], llama__nothing=nothing
+    )
+    put(store, "arrays", (media.MODEL, weights))
+    there = await house()
+    plain = (await show(there, model="arrays")).json()["model_info"]
+    verbose = (await show(there, model="arrays", verbose=True)).json()["model_info"]
+
+    assert (plain["llama.nothing"], plain["llama.floats"]) == ([], None)
+    assert verbose["llama.bytes"] == "AQID"
+    assert verbose["llama.floats"] == [0.1, None]
+
+
+async def test_unreadable_weights_are_shown_without_their_facts(
+    house: Callable[..., Any], store: ModelStore
+) -> None:
+    """What the manifest says is still told."""
+    put(store, "odd", (media.MODEL, b"GGUF but not really"), (media.SYSTEM, b"Be."))
+    shown = (await show(await house(), model="odd")).json()
+    assert (shown["system"], shown["model_info"]) == ("Be.", {})
+    assert "tensors" not in shown
+
+
 async def test_overlays(house: Callable[..., Any]) -> None:
     """A system text and options are laid over; options show in the Modelfile alone."""
     there = await house()
@@ -217,6 +245,8 @@ async def test_a_changed_model_is_shown_anew(house: Callable[..., Any], store: M
         ("POST", "/api/copy", {"source": "mine/small:q8", "destination": "../b"}, 400,
          'destination "../b" is invalid'),
         ("POST", "/api/copy", {"source": " a", "destination": "b"}, 400, 'source " a" is invalid'),
+        ("POST", "/api/copy", {"source": "a", "destination": "b@sha256:" + "a" * 64}, 400,
+         "a copy has a digest of its own, so its name cannot be pinned"),
         ("DELETE", "/api/delete", {}, 400, "model is required"),
         ("DELETE", "/api/delete", b"", 400, "missing request body"),
         ("DELETE", "/api/delete", {"name": "nope"}, 404, "model 'nope' not found"),

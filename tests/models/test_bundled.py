@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.gguf_bytes import small_model
 from trillama.base.errors import CorruptModel, StoreError
+from trillama.base.names import parse_name
 from trillama.blobs import BlobStore
 from trillama.models import bundled
 from trillama.models.bundled import ensure_bundled
@@ -102,6 +103,19 @@ def test_without_a_bundle_nothing_happens(
     monkeypatch.setattr(bundled, "bundled_file", lambda: None)
     assert ensure_bundled(store) is None
     assert store.installed() == []
+
+
+def test_once_deleted_it_stays_away(store: ModelStore, tmp_path: Path) -> None:
+    """A start does not bring back what somebody removed; another model of that name may come."""
+    source = package_file(tmp_path)
+    ensure_bundled(store, source)
+    store.delete(parse_name("tiny"))
+    assert ensure_bundled(ModelStore(store.root), source) is None
+    assert store.installed() == []
+    store.import_gguf(source, "tiny")
+    store.delete(parse_name("tiny"))
+    store.unwanted.unlink()
+    assert ensure_bundled(store, source) is not None
 
 
 def test_the_real_bundle_is_sound(tiny_model_path: Path) -> None:

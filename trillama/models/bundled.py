@@ -42,13 +42,14 @@ def ensure_bundled(store: ModelStore, source: Path | None = None) -> InstalledMo
         source: the file to bring, the package's own when None; a licence may stand beside it.
 
     Returns:
-        the model under its name, which may be somebody else's; None where no file is bundled.
+        the model under its name, which may be somebody else's; None where no file is bundled, and
+        once it was deleted.
 
     Raises:
         CorruptModel: the bundled file is damaged.
     """
     source = source or bundled_file()
-    if source is None:
+    if source is None or store.unwanted.exists():
         return None
     name = parse_name(NAME)
     digest = _digest(source)

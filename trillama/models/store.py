@@ -9,6 +9,7 @@ manifest hide the others.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +20,7 @@ import structlog
 
 from trillama.base.errors import NotFound, StoreError, TrillamaError
 from trillama.base.names import Digest, ModelName, ModelReference, parse_name, parse_reference
-from trillama.blobs import BlobStore
+from trillama.blobs import BlobStore, replace_file
 
 from . import manifest as media
 from .capabilities import size_text, weight_facts
@@ -29,7 +30,7 @@ from .installed import FactsCache, InstalledModel, read_installed
 from .manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
 from .pruning import digests_of, remove_stale, remove_unreferenced
 from .references import References
-from .tree import ManifestTree, Stamp, stamp_of
+from .tree import ManifestTree, Stamp, name_of, stamp_of
 from .validation import validate_weights
 
 log = structlog.get_logger(__name__)
@@ -76,6 +77,7 @@ class ModelStore:
         blobs: what they name.
         holds: what an operation in progress needs, before a manifest names it.
         references: blobs that are somebody's own file.
+        unwanted: there once the bundled model was deleted, so that it does not come back.
     """
 
     def __init__(self, root: Path, *, noprune: bool = False, wants_go: bool | None = None) -> None:
@@ -86,6 +88,7 @@ class ModelStore:
         self.tree = ManifestTree(root / "manifests")
         self.holds = Holds()
         self.references = References(root, self.blobs)
+        self.unwanted = root / "bundled-model-removed"
         self._facts = FactsCache(self.blobs)
         self._seen: dict[str, _Seen] = {}
         self._lent: dict[tuple[str, ...], InstalledModel] = {}
@@ -232,16 +235,34 @@ class ModelStore:
             NotFound: there is no such model, or its manifest is another one than the pinned.
             StoreError.
         """
-        name = wanted.name if isinstance(wanted, ModelReference) else wanted
-        if isinstance(wanted, ModelReference) and wanted.digest:
-            name = self._find_pinned(wanted).name
         with self._writing:
-            path = self.tree.spelled(name)
-            if path is None:
-                raise NotFound(f"model '{wanted.short}' not found")
-            needed = self._needed_by(name)
+            path = self._path_of(wanted)
+            bundled = self._is_bundled(path)
+            needed = self._needed_by(name_of(path))
             self.tree.remove(path)
+            if bundled:
+                replace_file(self.unwanted, b"", staging=self.root)
             self._drop(needed)
+
+    def _path_of(self, wanted: ModelName | ModelReference) -> str:
+        """The manifest that is meant, sound or not."""
+        reference = wanted if isinstance(wanted, ModelReference) else ModelReference(wanted)
+        name, pin = reference.name, reference.digest
+        anywhere = pin is not None and not reference.tagged
+        names = [one.name for one in self._siblings(name)] if anywhere else [name]
+        for path in filter(None, map(self.tree.spelled, names)):
+            if pin is None or self._digest_of(path) == pin:
+                return path
+        raise NotFound(f"model '{reference.short}' not found")
+
+    def _digest_of(self, path: str) -> str:
+        return f"sha256:{hashlib.sha256(self.tree.bytes_of(path)).hexdigest()}"
+
+    def _is_bundled(self, path: str) -> bool:
+        with contextlib.suppress(NotFound):
+            model = self._look(path).model
+            return model is not None and model.config.bundled
+        return False
 
     def prune(self) -> int:
         """Remove stale files of the blobs folder, see ``pruning``; the number of them."""
