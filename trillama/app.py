@@ -41,6 +41,7 @@ from .base.settings import Address, Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
 from .models.pruning import mend_names
+from .models.registry.account import Account
 from .models.registry.pull import Puller, PullRequest
 from .models.registry.push import Pusher
 from .models.registry.transfers import Transfers
@@ -130,6 +131,7 @@ class Server:
         self.app.register_blueprint(blobs.routes(store.blobs))
         pusher = Pusher(store, self.transfers)
         self.app.register_blueprint(registry.routes(puller, pusher))
+        self.app.register_blueprint(registry.account_routes(Account(self.transfers)))
 
     async def _start(self) -> None:
         await self.app.nursery.start(self._live)

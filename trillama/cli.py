@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,7 +40,7 @@ class Verb(click.Command):
         return super().invoke(ctx)
 
 
-ALIASES = {"start": "serve", "ls": "list"}
+ALIASES = {"start": "serve", "ls": "list", "login": "signin", "logout": "signout"}
 
 
 class Table(click.Group):
@@ -178,11 +179,13 @@ def show(arguments: tuple[str, ...], **flags: bool) -> None:
 @arguments
 @click.option("--keepalive", default="", help="Duration to keep a model loaded (e.g. 5m)")
 @click.option("--verbose", is_flag=True, help="Show timings for response")
+@click.option("--insecure", is_flag=True, help="Use an insecure registry")
 @click.option("--nowordwrap", is_flag=True, help="Don't wrap words to the next line automatically")
 @click.option("--think", is_flag=False, flag_value="true", help="Thinking: true, false or a level")
 @click.option("--hidethinking", is_flag=True, help="Hide thinking output")
-def run(arguments: tuple[str, ...], **flags: Any) -> None:
+def run(arguments: tuple[str, ...], insecure: bool, **flags: Any) -> None:
     """Run a model"""
+    from .commands.pull import pulling
     from .commands.run import RunOptions, chat, run_once
 
     options = RunOptions(**flags)
@@ -191,10 +194,10 @@ def run(arguments: tuple[str, ...], **flags: Any) -> None:
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     pieces = [piped, *words] if piped else words
     with any_server() as client:
-        if not pieces and sys.stdin.isatty() and sys.stdout.isatty():
-            chat(client, model, options)
-        else:
-            run_once(client, model, " ".join(pieces), options)
+        talk = not pieces and sys.stdin.isatty() and sys.stdout.isatty()
+        answer = partial(run_once, prompt=" ".join(pieces))
+        work = partial(chat if talk else answer, client, model, options=options)
+        pulling(client, model, work, insecure=insecure)
 
 
 @verb("stop", least=1, most=1)
@@ -205,6 +208,62 @@ def stop(arguments: tuple[str, ...]) -> None:
 
     with server() as client:
         stop_model(client, arguments[0])
+
+
+@verb("pull", least=1, most=1)
+@arguments
+@click.option("--insecure", is_flag=True, help="Use an insecure registry")
+@click.option("--print-urls", is_flag=True, help="Show where the files are, pull nothing")
+def pull(arguments: tuple[str, ...], insecure: bool, print_urls: bool) -> None:
+    """Pull a model from a registry"""
+    from .commands import pull as pulls
+
+    with server() as client:
+        if print_urls:
+            click.echo(pulls.print_urls(client, arguments[0], insecure=insecure), nl=False)
+        else:
+            pulls.pull_model(client, arguments[0], insecure=insecure)
+
+
+@verb("push", least=1, most=1)
+@arguments
+@click.option("--insecure", is_flag=True, help="Use an insecure registry")
+def push(arguments: tuple[str, ...], insecure: bool) -> None:
+    """Push a model to a registry"""
+    from .commands.push import push_model
+
+    with server() as client:
+        click.echo(push_model(client, arguments[0], insecure=insecure), nl=False)
+
+
+@verb("signin", most=0)
+@arguments
+def signin(arguments: tuple[str, ...]) -> None:
+    """Sign in to ollama.com"""
+    from .commands.signin import sign_in
+
+    with server() as client:
+        click.echo(sign_in(client))
+
+
+@verb("signout", most=0)
+@arguments
+def signout(arguments: tuple[str, ...]) -> None:
+    """Sign out from ollama.com"""
+    from .commands.signin import sign_out
+
+    with server() as client:
+        click.echo(sign_out(client))
+
+
+@verb("whoami", most=0)
+@arguments
+def whoami(arguments: tuple[str, ...]) -> None:
+    """Show who is signed in to ollama.com"""
+    from .commands.signin import who_am_i
+
+    with server() as client:
+        click.echo(who_am_i(client))
 
 
 @verb("list")

@@ -38,9 +38,11 @@ class ServerRefused(TrillamaError):
     Attributes:
         status: its HTTP status, 200 for an error in the middle of a stream.
         reason: its words without the status line.
+        signin_url: where to sign in, if that is what is missing.
     """
 
     code = "server_refused"
+    signin_url = ""
 
     def __init__(self, status: int, reason: str, *, streaming: bool = False) -> None:
         phrase = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
@@ -92,7 +94,9 @@ class Client:
         finally:
             connection.close()
         if response.status >= 400:
-            raise ServerRefused(response.status, _reason(text))
+            refused = ServerRefused(response.status, _reason(text))
+            refused.signin_url = _field(text, "signin_url")
+            raise refused
         return msgspec.json.decode(text) if text.strip().startswith((b"{", b"[")) else None
 
     def stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
@@ -159,7 +163,12 @@ class Client:
 
 
 def _reason(body: bytes) -> str:
+    plain = body.decode("utf-8", "replace").strip()
+    return _field(body, "error") or plain or "the server gave no reason"
+
+
+def _field(body: bytes, name: str) -> str:
     try:
-        return str(msgspec.json.decode(body)["error"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return body.decode("utf-8", "replace").strip() or "the server gave no reason"
+        return str(msgspec.json.decode(body).get(name, ""))
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
+        return ""

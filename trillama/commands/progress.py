@@ -17,10 +17,13 @@ from rich.progress import (
     Progress,
     SpinnerColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from .console import human_bytes
 
 
 class Shower:
@@ -34,7 +37,7 @@ class Shower:
         )  # fmt: skip
         self._current: TaskID | None = None
         self._status = ""
-        self._bars: dict[str, tuple[Progress, TaskID]] = {}
+        self._bars: Bars | None = None
 
     def __enter__(self) -> Shower:
         self._spinner.start()
@@ -47,6 +50,7 @@ class Shower:
         traceback: TracebackType | None,
     ) -> None:
         self._spinner.stop()
+        self._close_bars()
         if error is None:
             self._finish()
 
@@ -95,6 +99,55 @@ class Shower:
             self._console.print(text, markup=False)
         self._spinner.start()
 
-    def record(self, record: dict[str, Any]) -> None:
-        """A status line of the server's."""
-        self.status(str(record.get("status", "")))
+    def record(self, record: dict[str, Any], suffix: str = "") -> None:
+        """A status line of the server's; one with a digest is a bar, labelled with ``suffix``."""
+        text, digest = str(record.get("status", "")), record.get("digest")
+        if digest:
+            if self._bars is None:
+                self._finish()
+                self._spinner.stop()
+                self._bars = Bars(self._console)
+            self._bars.show(digest, text + suffix, record)
+        elif self._bars is not None and self._bars.unfinished:
+            self._console.print(text, markup=False)
+        else:
+            self._close_bars()
+            self.status(text)
+
+    def _close_bars(self) -> None:
+        if self._bars is not None:
+            self._bars.close()
+            self._bars = None
+            self._spinner.start()
+
+
+class Bars:
+    """A bar for each of several downloads; off a terminal, a line when each begins."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False), TaskProgressColumn(), BarColumn(),
+            DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True),
+            console=console, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._progress.start()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is still on its way."""
+        return not self._progress.finished
+
+    def show(self, digest: str, label: str, record: dict[str, Any]) -> None:
+        """How far ``digest`` is."""
+        total, completed = record.get("total", 0), record.get("completed", 0)
+        if digest not in self._tasks:
+            self._tasks[digest] = self._progress.add_task(label, total=total)
+            if not self._console.is_terminal:
+                self._console.print(f"{label} {human_bytes(total)}", markup=False)
+        self._progress.update(self._tasks[digest], completed=completed)
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        self._progress.stop()

@@ -12,7 +12,12 @@ from . import gojson, goshape
 
 
 class TransferRequest(msgspec.Struct, kw_only=True):
-    """Body of ``/api/pull`` and ``/api/push``; ``insecure`` speaks http to the registry."""
+    """Body of ``/api/pull`` and ``/api/push``.
+
+    Attributes:
+        insecure: speak http to the registry.
+        print_urls: ours: tell where the blobs of a pull are, instead of pulling them.
+    """
 
     model: str = ""
     name: str = ""
@@ -20,6 +25,7 @@ class TransferRequest(msgspec.Struct, kw_only=True):
     stream: bool = True
     username: str = ""
     password: str = ""
+    print_urls: bool = False
 
     @property
     def wanted(self) -> str:
@@ -34,6 +40,7 @@ _TABLE: goshape.Table = {
     "stream": goshape.boolean,
     "username": goshape.string,
     "password": goshape.string,
+    "print_urls": goshape.boolean,
 }
 
 

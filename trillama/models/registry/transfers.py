@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -26,6 +27,9 @@ from .network import Connect, Resolve, connect, resolve
 from .pace import Throttle
 from .session import Ways
 from .source import Source
+
+if TYPE_CHECKING:
+    from .keys import Key
 
 log = structlog.get_logger(__name__)
 
@@ -88,10 +92,21 @@ class Transfers:
         """
         return await trio.to_thread.run_sync(self._sign, text)
 
+    async def public_key(self) -> str:
+        """This machine's public key, as a line of ``authorized_keys``.
+
+        Raises:
+            KeyTrouble: there is no usable key.
+        """
+        return (await trio.to_thread.run_sync(self._key)).line
+
     def _sign(self, text: str) -> str:
+        return self._key().authorization(text)
+
+    def _key(self) -> Key:
         from .keys import load_key  # cryptography takes its time, and most pulls need no key
 
-        return load_key(Path(self.settings.identity)).authorization(text)
+        return load_key(Path(self.settings.identity))
 
     def check_online(self) -> None:
         """Refuse what would leave the machine, where the settings forbid it.
