@@ -27,7 +27,18 @@ import structlog
 import trio
 
 from . import __version__
-from .api import anthropic, blobs, editing, library, llama_server, native, openai, registry, tokens
+from .api import (
+    anthropic,
+    blobs,
+    editing,
+    embeddings,
+    library,
+    llama_server,
+    native,
+    openai,
+    registry,
+    tokens,
+)
 from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
@@ -108,6 +119,7 @@ class Server:
         self._scope = trio.CancelScope()
         self.app = Application(Guard(settings.origins), access_log=settings.access_log)
         self.app.register_blueprint(native.routes(self.desk))
+        self.app.register_blueprint(embeddings.routes(self.desk))
         self.app.register_blueprint(tokens.routes(self.desk))
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))

@@ -353,7 +353,7 @@ class Scheduler:
                 key=tenant.spec.key,
                 spec=tenant.spec,
                 size=tenant.runner.facts.size,
-                context_length=tenant.runner.limits.cells,
+                context_length=tenant.runner.context_length,
                 users=tenant.users,
                 expires_at=self._expires_at(tenant),
                 stopping=tenant.stopping,

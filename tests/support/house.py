@@ -16,6 +16,7 @@ from trillama.base.errors import NotFound
 from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
 from trillama.base.settings import Address, Settings
 from trillama.engine.base import Backend
+from trillama.engine.embedding import Pooling
 from trillama.engine.fake import FakeBackend, FakeWeights, Hooks, Script, echo_canary
 from trillama.models.capabilities import Details
 from trillama.models.installed import InstalledModel
@@ -23,6 +24,8 @@ from trillama.models.manifest import Config, Layer, Manifest
 from trillama.models.store import ModelStore
 
 CHATML = FakeWeights().chat_template
+POOLINGS = {"ranker": Pooling.RANK, "mute": None}
+"""Models whose names decide how they embed."""
 DETAILS = Details("", "gguf", "llama", ("llama",), "1.2M", "F16", 4096, 64)
 
 
@@ -88,6 +91,7 @@ class House:
                 script=script,
                 chat_template=one.chat_template,
                 fill="insert" in one.capabilities,
+                pooling=POOLINGS.get(one.name.model, Pooling.LAST),
             )
             for one in (shelf.models.values() if isinstance(shelf, Shelf) else ())
         }
@@ -119,7 +123,8 @@ class House:
         scheduled = self.scheduler.statistics()
         runners = self.server.pool.statistics().runners
         return (scheduled.waiting, scheduled.users) == (0, 0) and all(
-            runner.waiting == runner.running == runner.tokenizing == 0 for runner in runners
+            runner.waiting == runner.running == runner.tokenizing == runner.embedding == 0
+            for runner in runners
         )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any
 
 import trio
 
@@ -24,7 +25,7 @@ _numbers = count()
 _vocabulary = FakeVocabulary()
 
 
-def fake_spec(name: str = "m", *, cells: int = 4096, max_live: int = 0, **more: int) -> RunnerSpec:
+def fake_spec(name: str = "m", *, cells: int = 4096, max_live: int = 0, **more: Any) -> RunnerSpec:
     """A runner without prefix cache, so that what is left in the pool is a leak."""
     return RunnerSpec(
         key=f"/{name}",

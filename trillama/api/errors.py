@@ -74,22 +74,6 @@ def error_response(error: TrillamaError, path: str) -> Response:
     )
 
 
-_LLAMA_TYPES = {404: "not_found_error", 501: "not_supported_error", 503: "unavailable_error"}
-
-
-def llama_error(error: TrillamaError) -> Response:
-    """llama-server's own endpoints: message, status and type in one object."""
-    other = "invalid_request_error" if error.status < 500 else "server_error"
-    kind = _LLAMA_TYPES.get(error.status, other)
-    shown = {"code": error.status, "message": error.message, "type": kind}
-    return Response(
-        encode({"error": shown}),
-        status=error.status,
-        headers=status_headers(error),
-        content_type=JSON,
-    )
-
-
 def native_error(error: TrillamaError) -> bytes:
     """The native dialect: one key."""
     return encode({"error": error.message})
@@ -101,9 +85,24 @@ def anthropic_error(error: TrillamaError) -> bytes:
     return anthropic.error_body(error, f"req_{request_id}")
 
 
+_LLAMA_TYPES = {404: "not_found_error", 501: "not_supported_error", 503: "unavailable_error"}
+
+
+def llama_error(error: TrillamaError) -> bytes:
+    """llama-server's own endpoints: message, status and type in one object."""
+    other = "invalid_request_error" if error.status < 500 else "server_error"
+    kind = _LLAMA_TYPES.get(error.status, other)
+    return encode({"error": {"code": error.status, "message": error.message, "type": kind}})
+
+
 _DIALECTS: tuple[tuple[str, Callable[[TrillamaError], bytes]], ...] = (
     ("/v1/messages", anthropic_error),
     ("/v1/", openai.error_body),
+    ("/tokenize", llama_error),
+    ("/detokenize", llama_error),
+    ("/apply-template", llama_error),
+    ("/props", llama_error),
+    ("/rerank", llama_error),
     ("", native_error),
 )
 """The beginning of a path to how errors are told there."""

@@ -6,8 +6,6 @@ only one installed, else whichever ``model`` names; where that leaves a choice, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from functools import wraps
 from typing import Any
 
 from quart import Blueprint, Response
@@ -19,24 +17,8 @@ from ..models.installed import InstalledModel
 from ..wire.native import chat_turn, read_chat
 from ..wire.tokens import read_detokenize, read_tokenize, spelled
 from .connection import read_body
-from .errors import llama_error, told
 from .tokens import MAX_BODY, Tokens, json_response
 from .turn import Desk
-
-Handler = Callable[[], Awaitable[Response]]
-
-
-def in_its_shape(handler: Handler) -> Handler:
-    """Trouble of ``handler`` told as llama-server tells it."""
-
-    @wraps(handler)
-    async def answer() -> Response:
-        try:
-            return await handler()
-        except Exception as error:
-            return llama_error(told(error))
-
-    return answer
 
 
 async def properties(desk: Desk, model: InstalledModel) -> dict[str, Any]:
@@ -66,7 +48,6 @@ def routes(desk: Desk) -> Blueprint:
     tokens = Tokens(desk)
 
     @blueprint.post("/tokenize")
-    @in_its_shape
     async def tokenize() -> Response:
         request = read_tokenize(await read_body(MAX_BODY))
         if request.turn is not None:
@@ -76,21 +57,18 @@ def routes(desk: Desk) -> Blueprint:
         return json_response({"tokens": spelled(found, pieces) if request.with_pieces else found})
 
     @blueprint.post("/detokenize")
-    @in_its_shape
     async def detokenize() -> Response:
         request = read_detokenize(await read_body(MAX_BODY))
         model = await tokens.the_model(request.model)
         return json_response({"content": await tokens.decode(request.tokens, model)})
 
     @blueprint.post("/apply-template")
-    @in_its_shape
     async def apply_template() -> Response:
         request = read_chat(await read_body(MAX_BODY))
         request.model = (await tokens.the_model(request.model)).name.short
         return json_response({"prompt": await desk.show(chat_turn(request))})
 
     @blueprint.get("/props")
-    @in_its_shape
     async def props() -> Response:
         model = await tokens.the_model(asked.args.get("model", ""))
         return json_response(await properties(desk, model))

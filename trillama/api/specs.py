@@ -6,6 +6,8 @@ from ..base.options import Options
 from ..base.settings import Settings
 from ..batching import Policy
 from ..engine.base import ContextParams, LoadParams
+from ..engine.embedding import EmbeddingParams
+from ..models.capabilities import COMPLETION
 from ..models.installed import InstalledModel
 from ..runner_pool import RunnerSpec
 
@@ -56,6 +58,11 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             max_live=live,
             step_budget=settings.step_budget,
             prefix_cache=settings.prefix_cache,
+        ),
+        generates=COMPLETION in model.capabilities,
+        embedding=EmbeddingParams(
+            threads=options.num_thread or settings.num_thread,
+            flash_attention=settings.flash_attention,
         ),
         stall_timeout=settings.stall_timeout,
         max_queue=settings.max_queue,

@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from trillama.base.options import Options
 
+from .embedding import EmbeddingContext, EmbeddingParams, Pooling
+
 ProgressHook = Callable[[float], bool]
 """Called with the loaded fraction 0..1 from the loading thread; False cancels the load."""
 
@@ -58,6 +60,11 @@ class ModelFacts:
         parameters: number of weights.
         memory: kind of memory a context of it has.
         chat_template: the GGUF's default Jinja text, "" if it has none.
+        pooling: how it embeds; None if it cannot. A model that does not say takes the last token's
+            row, or the mean of all where it sees the whole text at once.
+        causal: a token sees only those before it.
+        rerank_template: text with ``{query}`` and ``{document}``, "" if it has none.
+        scores_are_probabilities: what a RANK model gives needs no sigmoid.
     """
 
     architecture: str
@@ -69,6 +76,10 @@ class ModelFacts:
     parameters: int
     memory: MemoryKind
     chat_template: str
+    pooling: Pooling | None = None
+    causal: bool = True
+    rerank_template: str = ""
+    scores_are_probabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,6 +321,15 @@ class Model(Protocol):
 
         Raises:
             ModelLoadError: the library refused (memory, unsupported combination).
+        """
+        ...
+
+    def open_embeddings(self, params: EmbeddingParams) -> EmbeddingContext:
+        """Allocate a context for embeddings beside those that generate.
+
+        Raises:
+            Unsupported: the model cannot embed.
+            ModelLoadError: the library refused.
         """
         ...
 

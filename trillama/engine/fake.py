@@ -12,12 +12,14 @@ answers, ``fake_vocab`` turns text into tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from trillama.base.errors import EngineError, ModelLoadError
+from trillama.base.errors import EngineError, ModelLoadError, Unsupported
 
 from .base import ContextParams, Device, LoadParams, MemoryKind, ModelFacts, ProgressHook
+from .embedding import EmbeddingParams, Tokens
 from .fake_context import Counters, Failure, FakeChain, FakeContext, FakeWeights, Hooks
+from .fake_embedding import FakeEmbeddings
 from .fake_scripts import Script, babble, babble_for, count, echo_canary, fixed, replies
 from .fake_vocab import FakeVocabulary
 
@@ -52,6 +54,7 @@ class FakeModel:
         self.vocab_only = vocab_only
         self.hooks = hooks
         self.contexts: list[FakeContext] = []
+        self.embeddings: list[FakeEmbeddings] = []
         self.closed = False
         self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.facts = ModelFacts(
@@ -64,6 +67,7 @@ class FakeModel:
             parameters=weights.size // 2,
             memory=MemoryKind.ATTENTION,
             chat_template=weights.chat_template,
+            pooling=weights.pooling,
         )
 
     def open_context(self, params: ContextParams) -> FakeContext:
@@ -84,10 +88,32 @@ class FakeModel:
         self.contexts.append(context)
         return context
 
+    def open_embeddings(self, params: EmbeddingParams) -> FakeEmbeddings:
+        """Allocate a context for embeddings.
+
+        Raises:
+            Unsupported: ``weights`` say that the model cannot embed.
+        """
+        if self.closed:
+            raise EngineError("the model is closed")
+        if self.weights.pooling is None:
+            raise Unsupported("models of architecture fake cannot embed")
+        if self.hooks.on_open_embeddings:
+            self.hooks.on_open_embeddings(params)
+        context = FakeEmbeddings(self.weights.pooling, params, self._embedding)
+        self.embeddings.append(context)
+        return context
+
+    def _embedding(self, inputs: Sequence[Tokens]) -> None:
+        if self.hooks.on_embed:
+            self.hooks.on_embed(inputs)
+
     def close(self) -> None:
         """Free the weights and the contexts still open; a second call does nothing."""
         for context in self.contexts:
             context.close()
+        for embeddings in self.embeddings:
+            embeddings.close()
         self.closed = True
 
 

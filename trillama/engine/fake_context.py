@@ -7,7 +7,7 @@ returns, and lets a test block, fail and count through ``Hooks`` and ``Counters`
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,6 +19,7 @@ from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from .base import Batch, ContextLimits, ContextParams, DecodeStatus, LoadParams
+from .embedding import EmbeddingParams, Pooling, Tokens
 from .fake_cells import CellPool
 from .fake_scripts import Script, echo_canary
 from .fake_vocab import CHATML, SIZE, FakeVocabulary
@@ -45,6 +46,7 @@ class Hooks:
         on_load: called in the loading thread with path and parameters; may block or raise.
         on_open: called when a context is opened; may block or raise.
         on_decode: called at the start of every decode; may record, block or raise.
+        on_open_embeddings, on_embed: the same for contexts that embed.
         fail: what becomes of the n-th decode of a context, counted from 0.
         progress: the fractions reported while loading.
     """
@@ -52,6 +54,8 @@ class Hooks:
     on_load: Callable[[str, LoadParams], None] | None = None
     on_open: Callable[[ContextParams], None] | None = None
     on_decode: Callable[[Batch], None] | None = None
+    on_open_embeddings: Callable[[EmbeddingParams], None] | None = None
+    on_embed: Callable[[Sequence[Tokens]], None] | None = None
     fail: dict[int, DecodeStatus | Failure | Exception] = field(default_factory=dict)
     progress: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
 
@@ -93,6 +97,7 @@ class FakeWeights:
     add_bos: bool = False
     fill: bool = False
     can_shift: bool = True
+    pooling: Pooling | None = Pooling.LAST
 
 
 class FakeChain:

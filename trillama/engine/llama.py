@@ -8,6 +8,7 @@ garbage collector.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 
@@ -15,7 +16,9 @@ from trillama.base.errors import Cancelled, ModelLoadError
 
 from .base import ContextParams, Device, LoadParams, MemoryKind, ProgressHook, Vocabulary
 from .context import LlamaBatch, LlamaContext
-from .devices import devices
+from .devices import devices, gpu_count
+from .embedding import EmbeddingParams
+from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
 from .library import LogTail, lib, library_version, start
 from .params import LoadProgress, memory_kind, model_params, read_facts
 from .vocab import LlamaVocabulary
@@ -28,7 +31,7 @@ class LlamaModel:
 
     vocabulary: Vocabulary
 
-    def __init__(self, pointer: int, *, vocab_only: bool = False) -> None:
+    def __init__(self, pointer: int, params: LoadParams | None = None) -> None:
         """Take over the model at ``pointer``; it is freed if it turns out to be unusable.
 
         Raises:
@@ -36,12 +39,12 @@ class LlamaModel:
         """
         self._pointer: int | None = pointer
         self._lock = threading.RLock()
-        self._contexts: list[LlamaContext] = []
-        self._vocab_only = vocab_only
+        self._contexts: list[LlamaContext | LlamaEmbeddings] = []
+        self._params = params = params or LoadParams()
         try:
             self._vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
             self.vocabulary = self._vocabulary
-            memory = MemoryKind.NONE if vocab_only else memory_kind(pointer)
+            memory = MemoryKind.NONE if params.vocab_only else memory_kind(pointer)
             self.facts = read_facts(pointer, memory)
         except BaseException:
             lib.llama_model_free(pointer)
@@ -55,15 +58,35 @@ class LlamaModel:
                 is closed.
         """
         with self._lock:
-            if self._pointer is None:
-                raise ModelLoadError("the model is closed")
-            if self._vocab_only:
-                raise ModelLoadError("only the vocabulary of this model is loaded")
-            context = LlamaContext(self._pointer, self._vocabulary, params, self._forget)
+            context = LlamaContext(self._weights(), self._vocabulary, params, self._forget)
             self._contexts.append(context)
             return context
 
-    def _forget(self, context: LlamaContext) -> None:
+    def open_embeddings(self, params: EmbeddingParams) -> LlamaEmbeddings:
+        """Allocate a context for embeddings; the model may be in use by others meanwhile.
+
+        Raises:
+            Unsupported: the model cannot embed.
+            ModelLoadError: the library refused, or the model is closed.
+        """
+        with self._lock:
+            pointer = self._weights()
+            size = self.vocabulary.size
+            if not params.batch:
+                on_gpu = self._params.gpu_layers != 0 and gpu_count() > 0
+                params = dataclasses.replace(params, batch=PACK_GPU if on_gpu else PACK_CPU)
+            context = LlamaEmbeddings(pointer, self.facts, size, params, self._forget)
+            self._contexts.append(context)
+            return context
+
+    def _weights(self) -> int:
+        if self._pointer is None:
+            raise ModelLoadError("the model is closed")
+        if self._params.vocab_only:
+            raise ModelLoadError("only the vocabulary of this model is loaded")
+        return self._pointer
+
+    def _forget(self, context: LlamaContext | LlamaEmbeddings) -> None:
         with self._lock:
             self._contexts.remove(context)
 
@@ -115,7 +138,7 @@ class LlamaBackend:
         with LogTail() as log:
             pointer = lib.llama_model_load_from_file(os.fsencode(path), model_params(params, steps))
         if pointer:
-            return LlamaModel(pointer, vocab_only=params.vocab_only)
+            return LlamaModel(pointer, params)
         if steps and steps.cancelled:
             raise steps.failure or Cancelled("the load was cancelled")
         raise log.failure(f"cannot load {os.path.basename(path)}")

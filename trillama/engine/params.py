@@ -11,6 +11,7 @@ from trillama.base.errors import ModelLoadError
 
 from .base import ContextParams, LoadParams, MemoryKind, ModelFacts, ProgressHook
 from .devices import gpu_count, physical_cores
+from .embedding import Pooling
 from .guards import cache_type
 from .library import lib, libc
 
@@ -104,11 +105,38 @@ def context_params(params: ContextParams, stop_flag: int) -> lib.llama_context_p
     return struct
 
 
+_PROBABLE = ("qwen3", "qwen3vl")
+"""Architectures whose classification head ends with a softmax, in llama.cpp's build_pooling."""
+
+
+def is_causal(model: int) -> bool:
+    """Whether a token sees only those before it; the metadata speaks up where it does not."""
+    architecture = metadata_text(model, "general.architecture")
+    return metadata_text(model, f"{architecture}.attention.causal") != "false"
+
+
+def _pooling(model: int, memory: MemoryKind) -> Pooling | None:
+    """How a model embeds; see ``ModelFacts.pooling``."""
+    if lib.llama_model_has_encoder(model) and lib.llama_model_has_decoder(model):
+        return None
+    architecture = metadata_text(model, "general.architecture")
+    number = metadata_text(model, f"{architecture}.pooling_type")
+    known = list(Pooling)
+    if number.isdecimal() and int(number) < len(known):
+        return known[int(number)]
+    return Pooling.MEAN if memory is MemoryKind.NONE else Pooling.LAST
+
+
+def _template(model: int, name: bytes | None) -> str:
+    text = lib.llama_model_chat_template(model, name)
+    return text.decode("utf-8", "replace") if text else ""
+
+
 def read_facts(model: int, memory: MemoryKind) -> ModelFacts:
     """What the library says of a loaded model."""
-    template = lib.llama_model_chat_template(model, None)
+    architecture = metadata_text(model, "general.architecture")
     return ModelFacts(
-        architecture=metadata_text(model, "general.architecture"),
+        architecture=architecture,
         description=_text(lambda buffer, room: lib.llama_model_desc(model, buffer, room)),
         train_context=lib.llama_model_n_ctx_train(model),
         embedding_length=lib.llama_model_n_embd(model),
@@ -116,7 +144,11 @@ def read_facts(model: int, memory: MemoryKind) -> ModelFacts:
         size=lib.llama_model_size(model),
         parameters=lib.llama_model_n_params(model),
         memory=memory,
-        chat_template=template.decode("utf-8", "replace") if template else "",
+        chat_template=_template(model, None),
+        pooling=_pooling(model, memory),
+        causal=is_causal(model),
+        rerank_template=_template(model, b"rerank"),
+        scores_are_probabilities=architecture in _PROBABLE,
     )
 
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
-from trillama.base.events import StepEvent
-
 T = TypeVar("T")
+E = TypeVar("E")
+Out = TypeVar("Out", covariant=True)
+In = TypeVar("In", contravariant=True)
 
 SWITCH_INTERVAL = 2e-4
 """Seconds. A thread coming back from a long foreign call waits up to this for the GIL; at
@@ -34,7 +35,7 @@ LEAST_STACK = 64 << 20
 """Where the address space is limited; runs of some 150 000 like characters still pass."""
 
 
-class Machine(Protocol):
+class Machine(Protocol[Out]):
     """What an engine thread drives; every method runs on that thread."""
 
     @property
@@ -51,7 +52,7 @@ class Machine(Protocol):
         """Get ready; may take minutes. An exception ends the thread."""
         ...
 
-    def step(self) -> list[StepEvent]:
+    def step(self) -> Sequence[Out]:
         """Advance once; an exception ends the thread."""
         ...
 
@@ -60,14 +61,14 @@ class Machine(Protocol):
         ...
 
 
-class Watcher(Protocol):
+class Watcher(Protocol[In]):
     """Who is told; every method runs on the trio thread and must not raise."""
 
     def opened(self) -> None:
         """The machine is ready for commands."""
         ...
 
-    def deliver(self, events: list[StepEvent]) -> None:
+    def deliver(self, events: Sequence[In]) -> None:
         """What one step brought, in order."""
         ...
 
@@ -80,14 +81,14 @@ class Watcher(Protocol):
         ...
 
 
-class EngineThread:
+class EngineThread(Generic[E]):
     """One thread that owns one machine from ``open`` to ``close``.
 
     It sleeps in its queue while the machine is idle. A machine that broke is kept, unused, until
     ``stop``: whoever still reads from it on other threads is given time to leave.
     """
 
-    def __init__(self, name: str, machine: Machine, watcher: Watcher) -> None:
+    def __init__(self, name: str, machine: Machine[E], watcher: Watcher[E]) -> None:
         self._machine = machine
         self._watcher = watcher
         self._commands: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None]

@@ -30,7 +30,8 @@ class EngineMachine:
         report: told the loaded fraction, on the engine thread.
         abort: set from any thread to give a load up at its next progress report.
         snapshot: the batcher's statistics of a moment ago; may be read from any thread.
-        model, context, batcher: there once ``open`` has returned.
+        model, context, batcher: there once ``open`` has returned; the latter two only where the
+            spec generates.
     """
 
     model: Model
@@ -50,7 +51,7 @@ class EngineMachine:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return self.batcher.has_work
+        return self._spec.generates and self.batcher.has_work
 
     @property
     def linger(self) -> float:
@@ -75,6 +76,10 @@ class EngineMachine:
         self.model = self._backend.load(spec.path, spec.load, self._progress)
         self._held.callback(self.model.close)
         self._check_abort()
+        if spec.generates:
+            self._open_context(spec)
+
+    def _open_context(self, spec: RunnerSpec) -> None:
         self.context = self.model.open_context(spec.context)
         self._held.callback(self.context.close)
         self._check_abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import structlog
 import trio
@@ -26,7 +27,9 @@ QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
 class Roster:
     """Hands jobs to the engine and its events to their answers; trio thread only."""
 
-    def __init__(self, spec: RunnerSpec, thread: EngineThread, machine: EngineMachine) -> None:
+    def __init__(
+        self, spec: RunnerSpec, thread: EngineThread[StepEvent], machine: EngineMachine
+    ) -> None:
         self.totals = RunnerTotals()
         self.paused: set[Answer] = set()
         self._spec = spec
@@ -63,7 +66,7 @@ class Roster:
         self._thread.post(self._machine.batcher.submit, job)
         return answer
 
-    def deliver(self, events: list[StepEvent]) -> None:
+    def deliver(self, events: Sequence[StepEvent]) -> None:
         """Pass on what one step brought; what comes for answers already ended is dropped."""
         answers = self._answers
         for event in events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,21 @@ import structlog
 import trio
 
 from ..base.constraints import Constraint
-from ..base.errors import EngineError, ModelLoadError, ShuttingDown, TrillamaError
+from ..base.errors import (
+    EngineError,
+    ModelLoadError,
+    ShuttingDown,
+    TrillamaError,
+    Unsupported,
+)
 from ..base.events import StepEvent
 from ..base.jobs import Guide, Job
 from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
+from ..engine.embedding import Tokens, Vectors
 from ..engine.grammar import GrammarCompiler, Reasoning
 from ..engine.threads import EngineThread, StackPool
 from .answers import Answer
+from .embedder import Embedder
 from .machine import EngineMachine
 from .roster import Roster
 from .spec import MOVES, RunnerSpec, RunnerState, RunnerStatistics
@@ -29,6 +37,9 @@ log = structlog.get_logger(__name__)
 
 CLOSE_GRACE = 10.0
 """Seconds an engine thread gets to end its step and free the model before it is left behind."""
+
+TEXTS_AT_ONCE = 256
+"""Texts that are tokenised before the next request has its turn."""
 
 ProgressListener = Callable[[float], None]
 
@@ -53,6 +64,7 @@ class Runner:
         self._machine = EngineMachine(spec, backend)
         self._thread = EngineThread(spec.name, self._machine, self)
         self._roster = Roster(spec, self._thread, self._machine)
+        self._embedder = Embedder(spec, lambda: self._machine.model, self._stop_thread)
         self._on_progress: ProgressListener = lambda fraction: None
         self._error: TrillamaError | None = None
         self._settled = trio.Event()  # loaded or failed
@@ -116,7 +128,7 @@ class Runner:
             self._move(RunnerState.READY)
         self._settled.set()
 
-    def deliver(self, events: list[StepEvent]) -> None:
+    def deliver(self, events: Sequence[StepEvent]) -> None:
         """One step is done."""
         self._roster.deliver(events)
 
@@ -130,7 +142,11 @@ class Runner:
             log.error("engine failed", model=self.spec.name, error=str(error))
             self._move(RunnerState.FAILED)
         self._settled.set()
-        self._roster.fail_all(self._error)
+        self._fail_all(self._error)
+
+    def _fail_all(self, error: TrillamaError) -> None:
+        self._roster.fail_all(error)
+        self._embedder.fail_all(error)
 
     def closed(self) -> None:
         """The model is freed and the thread gone."""
@@ -150,8 +166,13 @@ class Runner:
 
     @property
     def limits(self) -> ContextLimits:
-        """What the context really has; once READY."""
+        """What the context really has; once READY, and only where the spec generates."""
         return self._machine.context.limits
+
+    @property
+    def context_length(self) -> int:
+        """Positions there are: cells of the pool, or what the model was trained for."""
+        return self.limits.cells if self.spec.generates else self.facts.train_context
 
     @property
     def freed(self) -> bool:
@@ -168,6 +189,7 @@ class Runner:
             running=len(self._roster) - waiting,
             paused=len(self._roster.paused),
             tokenizing=self._tokenizing,
+            embedding=self._embedder.requests,
             totals=dataclasses.replace(self._roster.totals),
             batch=self._machine.snapshot,
         )
@@ -186,7 +208,21 @@ class Runner:
             EngineError: the engine has failed.
         """
         self._check_ready()
+        if not self.spec.generates:
+            raise Unsupported(f"{self.spec.name} was not loaded to generate")
         return self._roster.submit(job)
+
+    async def embed(self, inputs: Sequence[Tokens]) -> Vectors:
+        """Rows of ``inputs`` in their order, float32, shape (n, width), as the model gives them.
+
+        Raises:
+            Busy: too many wait already.
+            ShuttingDown: the runner drains.
+            EngineError: the library failed on one of them.
+            Unsupported: the model cannot embed.
+        """
+        self._check_ready()
+        return await self._embedder.embed(inputs)
 
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -223,6 +259,19 @@ class Runner:
         work = functools.partial(self._grammars.matcher, constraint, reasoning, patient=patient)
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
+    async def tokenize_many(self, texts: Sequence[str]) -> list[Tokens]:
+        """Tokens of each text with special ones around it, int32; see ``tokenize``."""
+        found: list[Tokens] = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            some = texts[start : start + TEXTS_AT_ONCE]
+            for text in some:
+                check_text(text)
+            self._check_ready()
+            work = functools.partial(_tokenize_all, self.vocabulary, some)
+            self._tokenizing += 1
+            found += await self._tokenizers.run(work, self._text_done)
+        return found
+
     def _text_done(self) -> None:
         self._tokenizing -= 1
         self._stop_thread()
@@ -251,8 +300,9 @@ class Runner:
             self._move(RunnerState.DRAINING)
         with trio.move_on_at(deadline):
             await self._roster.wait_empty()
-        drained = not len(self._roster)
-        self._roster.fail_all(ShuttingDown())
+            await self._embedder.wait_empty()
+        drained = not len(self._roster) and not self._embedder.requests
+        self._fail_all(ShuttingDown())
         return drained
 
     async def aclose(self) -> None:
@@ -264,7 +314,8 @@ class Runner:
         self._closing = True
         if self.state is RunnerState.READY:
             self._move(RunnerState.DRAINING)
-        self._roster.fail_all(ShuttingDown())
+        self._fail_all(ShuttingDown())
+        self._embedder.stop()
         self._stall_watch.cancel()
         self._stop_thread()
         with trio.move_on_after(CLOSE_GRACE, shield=True) as grace:
@@ -275,6 +326,10 @@ class Runner:
             self._move(RunnerState.STOPPED)
 
     def _stop_thread(self) -> None:
-        """Stop the thread once nobody reads the vocabulary any more: closing frees it."""
-        if self._closing and not self._tokenizing:
+        """Stop the thread once nobody reads the vocabulary or embeds: closing frees the model."""
+        if self._closing and not self._tokenizing and not self._embedder.live:
             self._thread.stop()
+
+
+def _tokenize_all(vocabulary: Vocabulary, texts: Sequence[str]) -> list[Tokens]:
+    return [vocabulary.tokenize(text) for text in texts]

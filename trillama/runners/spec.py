@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ..base.durations import SECOND
 from ..batching import Policy
 from ..engine.base import ContextParams, LoadParams
+from ..engine.embedding import EmbeddingParams
 from ..seats import BatchStatistics
 
 
@@ -41,6 +42,8 @@ class RunnerSpec:
             share a runner.
         name: what the model is called in lists and logs.
         path: the GGUF file.
+        generates: it answers; else it only embeds, and has no context to generate with.
+        embedding: how a context for embeddings is opened, once somebody asks for vectors.
         stall_timeout: nanoseconds a reader may read nothing; 0 and FOREVER mean no limit.
         max_queue: jobs that may wait for a sequence; 0 counts as 1, a job in transit.
     """
@@ -51,6 +54,8 @@ class RunnerSpec:
     load: LoadParams = field(default_factory=LoadParams)
     context: ContextParams
     policy: Policy = field(default_factory=Policy)
+    generates: bool = True
+    embedding: EmbeddingParams = field(default_factory=EmbeddingParams)
     stall_timeout: int = 60 * SECOND
     max_queue: int = 512
 
@@ -59,7 +64,8 @@ class RunnerSpec:
         same_weights = (self.path, self.load) == (wanted.path, wanted.load)
         spare = self.context.cells >= wanted.context.cells
         same_context = dataclasses.replace(wanted.context, cells=self.context.cells) == self.context
-        return same_weights and spare and same_context and self.policy == wanted.policy
+        same_use = self.generates >= wanted.generates and self.policy == wanted.policy
+        return same_weights and spare and same_context and same_use
 
 
 @dataclass(slots=True)
@@ -81,6 +87,7 @@ class RunnerStatistics:
         running: answers that have one, paused ones included.
         paused: answers whose reader is behind.
         tokenizing: texts on the tokeniser threads.
+        embedding: requests for vectors.
         batch: what the step loop last said of itself: exact when it is idle, at most a quarter of
             a second old while it works; None while loading.
     """
@@ -91,5 +98,6 @@ class RunnerStatistics:
     running: int
     paused: int
     tokenizing: int
+    embedding: int
     totals: RunnerTotals
     batch: BatchStatistics | None
