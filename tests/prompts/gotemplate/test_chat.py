@@ -212,6 +212,19 @@ def test_what_a_template_can_do() -> None:
     assert GoChatTemplate("<s>{{ .Prompt }}", "<s>").begins_with_bos("<s>x")
 
 
+def test_thoughts_in_earlier_answers_are_forgotten() -> None:
+    """What clients send back as content is taken apart, before the last question alone."""
+    template = by_messages(
+        "{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }};"
+    )
+    said = assistant("\n<think>hm</think>\nyes")
+    assert template.render([user("a"), said, user("b")]) == "a;yes;b;"
+    assert template.render([user("a"), said]) == "a;\n<think>hm</think>\nyes;"
+    assert template.render([user("a"), assistant("no <think>"), user("b")]) == "a;no <think>;b;"
+    assert template.render([user("a"), assistant("<think>un"), user("b")]) == "a;;b;"
+    assert by_messages("{{ .Content }};").render([user("a"), said, user("b")]).count("think") == 2
+
+
 def test_an_answer_can_be_continued() -> None:
     """The text ends with what the last message holds."""
     template = by_messages("<{{ .Role }}>{{ .Content }}<end>")

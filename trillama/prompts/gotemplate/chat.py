@@ -19,6 +19,7 @@ from trillama.base.messages import Message, ToolCall
 from ..budget import Budget
 from ..detect import ThinkingTags
 from ..parsers.choose import family_of_template
+from ..parsers.thinking import ThinkingSplitter
 from ..render import up_to_final
 from . import analysis, nodes
 from .data import messages_value, thinking_values, tools_value
@@ -85,7 +86,7 @@ class GoChatTemplate:
         check_depth([definitions, *(one.tool_calls for one in messages)])
         budget = Budget([definitions, *map(_given, messages)])
         system = "\n\n".join(one.content for one in messages if one.role == "system")
-        collated = collate(messages)
+        collated = collate(self._without_thoughts(messages))
         if not self._by_messages:
             return self._render_exchanges(collated, think, budget)
         data = {
@@ -116,6 +117,14 @@ class GoChatTemplate:
     def starts_inside_thinking(self, prompt: str) -> bool:
         """True when the answer to ``prompt`` begins as reasoning."""
         return self.tags is not None and prompt.rstrip().endswith(self.tags.open)
+
+    def _without_thoughts(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Clients that know nothing of reasoning send it back as part of earlier answers."""
+        if self.tags is None:
+            return messages
+        users = [at for at, message in enumerate(messages) if message.role == "user"]
+        end = users[-1] if users else 0
+        return [*(_without_thoughts(one, self.tags) for one in messages[:end]), *messages[end:]]
 
     def _render_exchanges(
         self, messages: Sequence[Message], think: bool | str | None, budget: Budget
@@ -166,6 +175,14 @@ def check_depth(value: Any, levels: int = MAX_LEVELS) -> None:
     elif isinstance(value, list | tuple):
         for one in value:
             check_depth(one, levels - 1)
+
+
+def _without_thoughts(message: Message, tags: ThinkingTags) -> Message:
+    if message.role != "assistant" or not message.content.lstrip().startswith(tags.open):
+        return message
+    splitter = ThinkingSplitter(tags.open, tags.close)
+    content = splitter.push(message.content)[1] + splitter.finish()[1]
+    return msgspec.structs.replace(message, content=content)
 
 
 def collate(messages: Sequence[Message]) -> list[Message]:

@@ -121,7 +121,7 @@ class Executor:
         turned = False
         for key, item in pairs:
             turned = True
-            self._item = item
+            self._item = NO_VALUE if isinstance(value, int) else item
             self._budget.charge(STEP)
             self._set_loop(node.pipe, key, item)
             jump = self._list(node.body, item)

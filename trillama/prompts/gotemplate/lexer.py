@@ -151,10 +151,11 @@ class _Lexer:
         end = self._source.find("*/", at + 2)
         if end < 0:
             raise _Wrong("unclosed comment")
-        self._at = end + 2
-        trims = self._source[self._at + 1 : self._at + 4] == "-}}" and self._blank(self._at)
-        if not trims and not self._source.startswith(_CLOSE, self._at):
+        end += 2
+        trims = self._source[end + 1 : end + 4] == "-}}" and self._blank(end)
+        if not trims and not self._source.startswith(_CLOSE, end):
             raise _Wrong("comment ends before closing delimiter")
+        self._at = end
         self._leave(trims)
 
     def _leave(self, trims: bool) -> None:
