@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -29,11 +31,13 @@ RECEIVE = 1 << 16
 
 @dataclass(frozen=True)
 class Target:
-    """Where a server listens and what it speaks; `api` is a key of DIALECTS."""
+    """Where a server listens and what it speaks; `api` is a key of DIALECTS. Each request carries
+    the fields of `extra` too, those of its `options` among the others."""
 
     url: str
     api: str
     model: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,9 @@ def request_body(target: Target, prompt: str, new_tokens: int) -> bytes:
     body: dict[str, object] = {"prompt": prompt, "stream": True}
     match target.api:
         case "ollama":
-            options = SAMPLING | {"num_predict": new_tokens}
-            body |= {"model": target.model, "raw": True, "options": options}
+            more = dict(target.extra)
+            options = SAMPLING | {"num_predict": new_tokens} | more.pop("options", {})
+            body |= {"model": target.model, "raw": True, "options": options} | more
         case "openai":
             usage = {"include_usage": True}
             body |= {"model": target.model, "max_tokens": new_tokens, "stream_options": usage}

@@ -154,6 +154,20 @@ async def test_a_model_that_ends_in_its_reasoning_answers_nevertheless(
     jsonschema.validate(json.loads(content), SCHEMA)
 
 
+@pytest.mark.parametrize("think", [True, False, None])
+async def test_an_answer_that_is_begun_keeps_the_schema_in_what_is_added(
+    build: Callable[..., Any], think: bool | None
+) -> None:
+    """Behind the words of an assistant there is no reasoning any more."""
+    house = await build(THINKER, script=fixed("<think>no</think>hello"))
+    begun = [*USER, {"role": "assistant", "content": "Here it is:"}]
+    fields = {"format": SCHEMA, "options": {"temperature": 0}, "think": think, "messages": begun}
+    thinking, content, _ = said(await chat(house, **fields))
+
+    assert thinking == ""
+    jsonschema.validate(json.loads(content), SCHEMA)
+
+
 # -- ends ------------------------------------------------------------------------------------------
 
 
@@ -289,7 +303,8 @@ async def test_a_bomb_leaves_the_others_alone(build: Callable[..., Any]) -> None
 
 async def _refused(house: Any) -> None:
     began = trio.current_time()
-    reply = await chat(house, format={"type": "integer", "multipleOf": 999_983})
+    bomb = {"regex": "(a{1000}){1000}", "num_predict": 8}
+    reply = await chat(house, options=bomb)
 
     assert reply.status in (200, 400)
     assert trio.current_time() - began < 3

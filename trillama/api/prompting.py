@@ -160,7 +160,9 @@ class Prompter:
         if tags is None or self._request.verbatim:
             return None
         inside = self._template.starts_inside_thinking(text)
-        if not inside and (self._think is False or self._request.raw or not text):
+        messages = self._request.messages
+        begun = bool(messages) and _continues(messages[-1])
+        if not inside and (self._think is False or self._request.raw or begun or not text):
             return None
         return Reasoning(tags.open, tags.close, inside)
 

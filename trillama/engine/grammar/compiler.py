@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import statistics
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -39,7 +41,11 @@ ENTRIES = 64
 REHEARSAL = 48
 """Tokens of the walk through a new grammar that finds out whether it can be followed."""
 
+SLOW = 0.02
+"""Seconds of computing that the usual token of a grammar may cost."""
+
 _LIMITS = LLParserLimits(
+    initial_lexer_fuel=150_000,
     step_lexer_fuel=100_000,
     max_lexer_states=50_000,
     verbose_errors=False,
@@ -62,7 +68,9 @@ class GrammarCompiler:
         self._entries = entries
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(AT_ONCE)
-        self._kept: OrderedDict[tuple[Constraint, Reasoning | None], LLMatcher] = OrderedDict()
+        self._kept: OrderedDict[tuple[Constraint, Reasoning | None], LLMatcher | str] = (
+            OrderedDict()
+        )
         self._tokenizer: LLTokenizer | None = None
         self._spelled: list[bytes] = []
 
@@ -84,11 +92,13 @@ class GrammarCompiler:
                 self._kept.move_to_end(key)
         if kept is None:
             text = grammar_text(constraint, reasoning, self._vocabulary.controls)
-            kept = self._compile(text, tokenizer, option_name(constraint))
+            kept = self._compile(text, tokenizer)
             with self._lock:
                 self._kept[key] = kept
                 while len(self._kept) > self._entries:
                     self._kept.popitem(last=False)
+        if isinstance(kept, str):
+            raise BadRequest(f"{option_name(constraint)}: {kept}")
         return Matcher(
             kept.deep_copy(),
             self._spelled,
@@ -114,17 +124,16 @@ class GrammarCompiler:
         begun = "" if reasoning.inside else reasoning.open
         return Thought(begun.encode(), reasoning.close.encode(), closing)
 
-    def _compile(self, text: str, tokenizer: LLTokenizer, name: str) -> LLMatcher:
+    def _compile(self, text: str, tokenizer: LLTokenizer) -> LLMatcher | str:
+        """A grammar, or why there can be none: what was refused once is refused at once."""
         if not self._places.acquire(timeout=self._deadline):
             raise Busy("too many grammars are being compiled")
         work = _Compilation(text, tokenizer, self._places.release)
-        matcher = work.result(self._deadline)
-        if matcher is None:
-            log.warning("a grammar was given up", option=name, characters=len(text))
-            raise BadRequest(f"{name}: not compiled within {self._deadline:g} s; make it simpler")
-        if matcher.is_error():
-            raise BadRequest(f"{name}: {_first_line(matcher.get_error())}")
-        return matcher
+        found = work.result(self._deadline)
+        if found is None:
+            log.warning("a grammar was given up", characters=len(text))
+            return f"not compiled within {self._deadline:g} s; make it simpler"
+        return _first_line(found) if isinstance(found, str) else found
 
 
 class _Compilation:
@@ -134,41 +143,46 @@ class _Compilation:
         self._text = text
         self._tokenizer = tokenizer
         self._done = done
-        self._matcher: LLMatcher | None = None
+        self._found: LLMatcher | str | None = None
         self._thread = _deep_thread(self._main)
 
-    def result(self, deadline: float) -> LLMatcher | None:
-        """The grammar, possibly in error; None once the deadline has passed."""
+    def result(self, deadline: float) -> LLMatcher | str | None:
+        """The grammar, or what is wrong with it; None once the deadline has passed."""
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             _give_way(self._thread)
             self._thread.join(deadline - PATIENCE)
-        return self._matcher
+        return self._found
 
     def _main(self) -> None:
         try:
             matcher = LLMatcher(self._tokenizer, self._text, log_level=0, limits=_LIMITS)
-            self._matcher = matcher if matcher.is_error() else _rehearsed(matcher)
+            failed = matcher.is_error()
+            self._found = str(matcher.get_error()) if failed else _rehearsed(matcher)
         finally:
             self._done()
 
 
-def _rehearsed(matcher: LLMatcher) -> LLMatcher:
-    """``matcher``, or a copy in error if an answer soon cannot go on.
+def _rehearsed(matcher: LLMatcher) -> LLMatcher | str:
+    """``matcher``, or why an answer soon could not go on, or too slowly.
 
     Walks through the grammar by tokens that it allows, always others, which also fills its caches.
     """
-    walker = matcher.deep_copy()
+    walker, costs = matcher.deep_copy(), [0.0]
     for step in range(REHEARSAL):
+        began = time.thread_time()
         ids = np.flatnonzero(
             np.unpackbits(np.frombuffer(walker.compute_bitmask(), np.uint8), bitorder="little")
         )
         if walker.is_error():
-            return walker
+            return str(walker.get_error())
         if not len(ids) or walker.is_stopped():
             break
         walker.consume_token(int(ids[(step * 7919) % len(ids)]))
-    return walker if walker.is_error() else matcher
+        costs.append(time.thread_time() - began)
+    if statistics.median(costs) > SLOW:
+        return "every token costs too much to check; make it simpler"
+    return str(walker.get_error()) if walker.is_error() else matcher
 
 
 def _deep_thread(target: Callable[[], None]) -> threading.Thread:

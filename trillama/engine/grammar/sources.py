@@ -21,6 +21,8 @@ from trillama.base.errors import BadRequest
 
 MAX_SCHEMA, MAX_REGEX, MAX_GBNF = 1 << 20, 1 << 14, 1 << 15
 """Characters."""
+MAX_STEP = 10_000
+"""Largest ``multipleOf``."""
 MAX_NESTING = 100
 """Brackets within brackets of a GBNF grammar; the converter recurses."""
 
@@ -111,7 +113,22 @@ def _slashed(text: str) -> str:
 def _schema(source: str) -> Grammar:
     if len(source) > MAX_SCHEMA:
         raise ValueError(f"the schema has more than {MAX_SCHEMA} characters")
+    _refuse_large_steps(source)
     return _only(LLMatcher.grammar_from_json_schema(source, overrides=_JSON_RULES))
+
+
+def _refuse_large_steps(source: str) -> None:
+    """llguidance makes a state of each remainder: gigabytes for a million."""
+    below = [json.loads(source)]
+    while below:
+        found = below.pop()
+        if isinstance(found, dict):
+            step = found.get("multipleOf")
+            if isinstance(step, int | float) and step > MAX_STEP:
+                raise ValueError(f"multipleOf may be {MAX_STEP} at most, not {step}")
+            below += found.values()
+        elif isinstance(found, list):
+            below += found
 
 
 def _regex(source: str) -> Grammar:
