@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import threading
 from collections import namedtuple
@@ -144,7 +145,7 @@ def test_a_full_disk_is_told_before_writing(
 ) -> None:
     """Without room nothing is written, and the error says how much is missing."""
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(blobs.shutil, "disk_usage", lambda path: usage(1, 1, blobs.SPARE + 100))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, blobs.SPARE + 100))
     with pytest.raises(StoreFull, match="MiB are free"):
         store.publish_bytes(DATA)
     assert names(store) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import shutil
 import tracemalloc
 from collections import namedtuple
 from collections.abc import Callable
@@ -90,7 +91,7 @@ async def test_a_full_disk_is_told_before_the_upload(
     """507 at once, not after an hour of uploading."""
     there = await house()
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(blobs.shutil, "disk_usage", lambda path: usage(1, 1, blobs.SPARE))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, blobs.SPARE))
     wire = await connect(there)
     head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(DATA)}\r\n\r\n"
     await wire.stream.send_all(head.encode())

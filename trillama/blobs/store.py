@@ -1,20 +1,8 @@
-"""Content-addressed files: what a model is made of, stored once under the name of its digest.
-
-Owns the folder ``blobs/`` of the models folder (Ollama's layout) and the one way a file is written
-durably: temporary file, fsync, rename, fsync of the folder. A crash leaves whole blobs and stale
-temporary files, never half a blob. Writers of one digest may race; each ends with the whole file.
-
-Called by ``models/`` and the API's blob routes, through a worker thread: every function blocks.
-Never builds a path from anything but a ``Digest``, never follows what a client names, never knows
-who needs a blob: ``models/pruning.py`` does.
-"""
+"""The folder of blobs, and one that is being written."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
-import errno
-import fcntl
 import hashlib
 import os
 import secrets
@@ -26,25 +14,15 @@ from typing import BinaryIO
 
 import msgspec
 
-from trillama.base.errors import BadRequest, CorruptModel, NotFound, StoreError, StoreFull
+from trillama.base.errors import BadRequest, CorruptModel, NotFound, StoreFull
 from trillama.base.names import Digest
+
+from .durable import make_folder, sync_folder, translated
+from .sharing import FILE_MODE, Published, open_regular, share_blocks
 
 CHUNK = 1 << 20
 SPARE = 64 << 20
 """Bytes left free on the disk whatever is written."""
-FILE_MODE, FOLDER_MODE = 0o644, 0o755
-_FICLONE = 0x40049409
-"""The ioctl that makes one file share another's extents (linux/fs.h)."""
-
-
-class Published(enum.StrEnum):
-    """How a file came into the store."""
-
-    PRESENT = "present"
-    REFLINK = "reflink"
-    HARDLINK = "hardlink"
-    REFERENCE = "reference"
-    COPY = "copy"
 
 
 class Blob(msgspec.Struct, frozen=True):
@@ -60,63 +38,6 @@ class BlobStatistics(msgspec.Struct, frozen=True):
 
     count: int
     size: int
-
-
-@contextlib.contextmanager
-def translated(what: str, path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into ours; ``what`` is the verb of the message.
-
-    Raises:
-        NotFound, StoreFull, StoreError.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFound(f"{path.name} does not exist") from error
-    except OSError as error:
-        kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
-        raise kind(f"cannot {what} {path}: {error.strerror or error}") from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in ``folder`` durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_folder(folder: Path) -> None:
-    """Create ``folder`` and its parents durably, mode 0755."""
-    if folder.is_dir():
-        return
-    make_folder(folder.parent)
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    sync_folder(folder.parent)
-
-
-def replace_file(target: Path, data: bytes, *, staging: Path) -> None:
-    """Write a small file so that a crash leaves the old content or the new one, nothing between.
-
-    Args:
-        staging: an existing folder of the same file system for the temporary file.
-
-    Raises:
-        StoreFull, StoreError.
-    """
-    temporary = staging / f".trillama-{secrets.token_hex(8)}"
-    with translated("write", target):
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            make_folder(target.parent)
-            temporary.replace(target)
-            sync_folder(target.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 class Stage:
@@ -294,7 +215,7 @@ class BlobStore:
             BadRequest: it is not a regular file.
             StoreFull, StoreError.
         """
-        with translated("read", source), _open_regular(source) as file:
+        with translated("read", source), open_regular(source) as file:
             return self._share(file, source if link else None) or self._copy(file)
 
     def share_file(self, source: Path) -> Blob | None:
@@ -307,7 +228,7 @@ class BlobStore:
             NotFound, BadRequest: there is no such file, or it is no regular one.
             StoreFull, StoreError.
         """
-        with translated("read", source), _open_regular(source) as file:
+        with translated("read", source), open_regular(source) as file:
             return self._share(file, source)
 
     def link_to(self, digest: Digest, target: Path) -> bool:
@@ -328,7 +249,7 @@ class BlobStore:
         with translated("write", temporary):
             make_folder(self.folder)
             try:
-                how = _share_blocks(file, linkable, temporary)
+                how = share_blocks(file, linkable, temporary)
                 if how is None:
                     return None
                 with temporary.open("rb") as shared:
@@ -371,30 +292,3 @@ class BlobStore:
     def _temporary(self) -> Path:
         # Ollama's own pattern: its start-up pruning clears what a crash leaves behind.
         return self.folder / f"sha256-{secrets.randbits(63)}"
-
-
-def _open_regular(path: Path) -> BinaryIO:
-    # O_NONBLOCK: opening a pipe must not wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise BadRequest(f"{path.name} is not a regular file")
-    return os.fdopen(descriptor, "rb")
-
-
-def _share_blocks(file: BinaryIO, linkable: Path | None, target: Path) -> Published | None:
-    """Make ``target`` the same blocks as the file; None when the file system cannot."""
-    with target.open("xb") as out, contextlib.suppress(OSError):
-        fcntl.ioctl(out.fileno(), _FICLONE, file.fileno())
-        os.fchmod(out.fileno(), FILE_MODE)
-        return Published.REFLINK
-    target.unlink()
-    if linkable is None:
-        return None
-    with contextlib.suppress(OSError):
-        os.link(linkable, target)
-        # The name may have come to mean another file since it was opened.
-        if os.path.samestat(target.lstat(), os.fstat(file.fileno())):
-            return Published.HARDLINK
-        target.unlink()
-    return None
