@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.house import ask, model
+from trillama.engine.fake import fixed
 from trillama.models.manifest import Config
 
 GO = "{{ range .Messages }}<{{ .Role }}>{{ .Content }}{{ end }}<assistant>"
@@ -142,6 +143,18 @@ async def test_a_go_template_is_told_about_thinking(build: Callable[..., Any]) -
     assert await tail(think=True) == "true medium true"
     assert await tail(think="low") == "true low true"
     assert await tail(think=False) == "false  true"
+
+
+async def test_reasoning_is_split_by_the_tags_of_a_go_template(build: Callable[..., Any]) -> None:
+    """The texts around ``.Thinking`` are the tags, for raw prompts too."""
+    house = await build(
+        model("m", template=THINKER, chat_template="", capabilities=("completion", "thinking")),
+        script=fixed("<think>hm</think>yes"),
+    )
+    body = {"model": "m", "prompt": "x", "stream": False}
+    for extra in ({}, {"raw": True}):
+        reply = (await ask(house, "POST", "/api/generate", body | extra)).json()
+        assert (reply["thinking"], reply["response"]) == ("hm", "yes")
 
 
 async def test_a_renderer_that_is_not_there_is_named(build: Callable[..., Any]) -> None:

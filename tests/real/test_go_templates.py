@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.client
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,28 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
     running.ask("POST", "/api/create", model="fim", **{"from": "tiny"}, template=FIM)
     yield running
     running.close()
+
+
+def test_weights_without_jinja_answer_by_their_go_template(
+    server: Process, tiny_model_path: Path
+) -> None:
+    """A file of old, created with a template, chats and calls as the bundled model does."""
+    data = tiny_model_path.read_bytes().replace(
+        b"tokenizer.chat_template", b"tokenizer.chat_nothing_"
+    )
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", f"/api/blobs/{digest}", data)
+    assert connection.getresponse().status == 201
+    connection.close()
+    server.ask("POST", "/api/create", model="old", files={"w.gguf": digest}, template=GO)
+    (shown,) = server.ask("POST", "/api/show", model="old")
+    assert shown["template"] == GO
+    assert {"completion", "tools"} <= set(shown["capabilities"])
+    fields: dict[str, Any] = {"messages": HISTORY[1:2], "tools": [TOOL], "stream": False}
+    (reply,) = server.ask("POST", "/api/chat", model="old", **fields, options={"temperature": 0})
+    (call,) = reply["message"]["tool_calls"]
+    assert call["function"]["arguments"] == {"city": "Bern"}
 
 
 def rendered(server: Process, path: str, **fields: Any) -> str:

@@ -13,6 +13,7 @@ from ..base.errors import BadRequest, TemplateError, Unsupported
 from ..base.turns import TurnRequest
 from ..engine.base import Vocabulary
 from ..models.installed import InstalledModel
+from ..prompts.choice import go_template_of
 from ..prompts.gotemplate.chat import GoChatTemplate, go_chat_template
 from ..prompts.gotemplate.template import compile_template
 from ..prompts.render import ChatTemplate
@@ -44,6 +45,7 @@ def prepare(model: InstalledModel, request: TurnRequest) -> None:
         TemplateError: the model's template is broken.
     """
     if request.raw or request.raw_tokens:
+        go_template_of(go_source(model, request))
         return
     if len(request.template) > REQUEST_CAP:
         raise BadRequest(f"template error: it is longer than {REQUEST_CAP} characters")
@@ -75,7 +77,9 @@ def chat_template(
         for token in (vocabulary.bos, vocabulary.eos)
     )
     source = go_source(model, request)
-    if source and not request.raw and not request.raw_tokens:
+    # A raw prompt needs the template to read the answer, and does without one that is broken.
+    needed = not (request.raw or request.raw_tokens)
+    if source and (needed or go_template_of(source)):
         return go_chat_template(source, bos)
     return _jinja(model.chat_template, bos, eos)
 
