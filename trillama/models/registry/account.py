@@ -62,7 +62,7 @@ class Account:
             AccountUnavailable: no key, no network, or no such service.
             Offline.
         """
-        self._transfers.check_online()
+        await self._transfers.ready()
         try:
             found = msgspec.json.decode(await self._ask("POST", "/api/me"), type=dict)
         except Unauthorized:
@@ -81,7 +81,7 @@ class Account:
             AccountUnavailable: it could not be done.
             Offline.
         """
-        self._transfers.check_online()
+        await self._transfers.ready()
         try:
             key = _encoded(await self._transfers.public_key())
             await self._ask("DELETE", f"/api/user/keys/{key}")

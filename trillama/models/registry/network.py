@@ -212,7 +212,6 @@ def _readable(sock: trio.socket.SocketType) -> bool:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Certificates of the HTTP library's bundle and of the system."""
-    context = httpcore.default_ssl_context()
-    context.load_default_certs()
-    return context
+    """Certificates of the system and of the HTTP library's bundle; the first call takes its time
+    and belongs on a worker thread."""
+    return httpcore.default_ssl_context()

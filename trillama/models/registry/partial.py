@@ -147,20 +147,25 @@ class Partial:
         with translated("write", self._data):
             os.ftruncate(self._file, self._size)
             os.fsync(self._file)
-        blob = self._blobs.adopt(self._data, self._digest, self._size, Published.COPY)
+        try:
+            blob = self._blobs.adopt(self._data, self._digest, self._size, Published.COPY)
+        except StoreError:
+            if not self._data.exists():  # the blob is there, if not yet durably
+                self._forget(self._records())
+            raise
         # Adopted data has another name now; at its old one another process may have begun.
-        self._remove(*self._records(), *([self._data] if blob.how is Published.PRESENT else []))
+        self._forget([*self._records(), *([self._data] if blob.how is Published.PRESENT else [])])
         return blob
 
     def discard(self) -> None:
         """Remove data and records."""
-        self._remove(*self._records(), self._data)
-        self.parts, self._saved = [], {}
+        self._forget([*self._records(), self._data])
 
-    def _remove(self, *paths: Path) -> None:
+    def _forget(self, paths: list[Path]) -> None:
         for path in paths:
             with contextlib.suppress(OSError):
                 path.unlink()
+        self.parts, self._saved = [], {}
 
     def close(self) -> None:
         """Let go of the file; what has come stays for the next attempt."""

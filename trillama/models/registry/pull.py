@@ -76,7 +76,7 @@ class Puller:
         Raises:
             RegistryError, StoreError, CorruptModel: it cannot be had; the store is as before.
         """
-        self._transfers.check_online()
+        await self._transfers.ready()
         tell(Progress("pulling manifest"))
         *mirrors, last = await trio.to_thread.run_sync(self._sources, request)
         for source in mirrors:
@@ -88,7 +88,7 @@ class Puller:
 
     async def urls(self, request: PullRequest) -> list[tuple[str, str]]:
         """Digest and URL of each blob, without pulling it."""
-        self._transfers.check_online()
+        await self._transfers.ready()
         *_, source = await trio.to_thread.run_sync(self._sources, request)
         manifest = parse_manifest(await fetch_manifest(source, request.wanted))
         return [(layer.digest, source.blob(layer.blob)) for layer in blobs_of(manifest)]

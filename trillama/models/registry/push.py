@@ -41,7 +41,7 @@ class Pusher:
             NotFound: there is no such model.
             RegistryError, StoreError: it cannot be brought there.
         """
-        self._transfers.check_online()
+        await self._transfers.ready()
         tell(Progress("retrieving manifest"))
         try:
             name, data = await trio.to_thread.run_sync(self._read, request.wanted.name)

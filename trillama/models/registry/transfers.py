@@ -23,7 +23,7 @@ from trillama.blobs import BlobStore
 
 from .download import Download, Limits
 from .errors import Offline
-from .network import Connect, Resolve, connect, resolve
+from .network import Connect, Resolve, connect, resolve, tls_context
 from .pace import Throttle
 from .session import Ways
 from .source import Source
@@ -108,14 +108,15 @@ class Transfers:
 
         return load_key(Path(self.settings.identity))
 
-    def check_online(self) -> None:
-        """Refuse what would leave the machine, where the settings forbid it.
+    async def ready(self) -> None:
+        """To be called before anything leaves the machine.
 
         Raises:
-            Offline.
+            Offline: the settings forbid it.
         """
         if self.settings.offline:
             raise Offline
+        await trio.to_thread.run_sync(tls_context)
 
     async def fetch(
         self,
