@@ -1,4 +1,4 @@
-"""A process that is killed in the middle of a create, copy or delete leaves a sound store."""
+"""Trouble in the middle of a create, copy or delete leaves a sound store."""
 
 from __future__ import annotations
 
@@ -7,18 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_a_kill_at_any_moment_leaves_a_sound_store(tmp_path: Path) -> None:
-    """Whatever call to the disk comes last: every manifest that is there is whole and has its
-    blobs, every blob is what its name says, and the next create works."""
+WORK = {"creates", "replaces", "copies", "deletes"}
+
+
+@pytest.mark.parametrize("trouble", ["kill", "full", "broken"])
+def test_trouble_at_any_moment_leaves_a_sound_store(tmp_path: Path, trouble: str) -> None:
+    """Whatever call to the disk it meets, a kill, a full disk or a broken one: every manifest that
+    is there is whole and has its blobs, every blob is what its name says, the next create works,
+    and who was at work heard of it in our own words."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.crashes", str(tmp_path)],
+        [sys.executable, "-m", "tests.support.crashes", str(tmp_path), trouble],
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report.pop("damage") == []
-    assert set(report) == {"creates", "replaces", "copies", "deletes"}
-    assert min(report.values()) >= 3, "there were fewer moments than there must be"
+    assert report.pop("damage") == [], done.stderr
+    assert set(report) == WORK
+    for ends in report.values():
+        assert ends["untouched"] == 1
+        assert sum(ends.values()) > 5, "there were fewer moments than there must be"
+        assert trouble != "kill" or set(ends) == {"killed", "untouched"}

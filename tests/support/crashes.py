@@ -1,19 +1,24 @@
-"""Kills a process in the middle of work on a store, at every call that changes the disk in turn.
+"""Trouble in the middle of work on a store, at every call that changes the disk in turn.
 
-Run as a program, because it forks: ``python -m tests.support.crashes FOLDER``. For each moment it
-makes a store, forks, and lets the child work until its n-th such call, where it is gone without a
-word, as by ``kill -9`` or a lost power supply. Then it looks at what is left. It prints one JSON
-object: how many moments there were in each piece of work, and what was wrong.
+Run as a program, because it forks: ``python -m tests.support.crashes FOLDER TROUBLE``. For each
+moment it makes a store, forks, and lets the child work until its n-th such call, which kills it
+without a word, as ``kill -9`` does, or fails as a full or a broken disk does. Then it looks at what
+is left. It prints one JSON object: how many moments there were in each piece of work, and what was
+wrong.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import signal
 import sys
+import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,6 @@ from typing import Any
 from tests.support.gguf_bytes import small_model
 from trillama.base.errors import CorruptModel, TrillamaError
 from trillama.base.names import Digest, parse_name
-from trillama.blobs import Stage
 from trillama.models.create import Recipe, create
 from trillama.models.pruning import digests_of
 from trillama.models.store import ModelStore
@@ -67,14 +71,39 @@ def deletes(store: ModelStore) -> None:
 WORK: tuple[Callable[[ModelStore], None], ...] = (creates, replaces, copies, deletes)
 
 
-def die_at(moment: int) -> None:
-    """Kill this process before the ``moment``-th change to the disk, half-way through a write."""
+def kill() -> None:
+    """As ``kill -9``."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def full() -> None:
+    """A full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def broken() -> None:
+    """A broken disk."""
+    raise OSError(errno.EIO, "Input/output error")
+
+
+ENDS = ("untouched", "done", "told", "bug")
+"""Before the trouble came, in spite of it, with an error of ours, and with another."""
+
+TROUBLES = {trouble.__name__: trouble for trouble in (kill, full, broken)}
+
+
+def trouble_at(moment: int, trouble: Callable[[], None]) -> list[int]:
+    """Arrange for trouble in place of the ``moment``-th change to the disk; half a write is one.
+
+    Returns:
+        a list of how many changes there are still to come before it; negative once it was met.
+    """
     left = [moment]
 
     def count() -> None:
         left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if left[0] == -1:
+            trouble()
 
     def counted(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -85,26 +114,60 @@ def die_at(moment: int) -> None:
 
     for name in CHANGES:
         setattr(os, name, counted(getattr(os, name)))
-    write = Stage.write
+    write = io.BufferedWriter.write
 
-    def half(stage: Stage, data: bytes) -> None:
-        middle = len(data) // 2
-        write(stage, data[:middle])
+    class Halved:
+        """A file whose writes come in two halves, with the count between them."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def __enter__(self) -> Any:
+            self._file.__enter__()
+            return self
+
+        def __exit__(self, *left: Any) -> None:
+            self._file.__exit__(*left)
+
+        def write(self, data: bytes) -> int:
+            middle = len(data) // 2
+            write(self._file, data[:middle])
+            count()
+            return middle + write(self._file, data[middle:])
+
+    real = Path.open
+
+    def opened(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if "x" not in mode and "w" not in mode:
+            return real(path, mode, *args, **kwargs)
         count()
-        write(stage, data[middle:])
+        return Halved(real(path, mode, *args, **kwargs))
 
-    Stage.write = half  # type: ignore[method-assign]
+    Path.open = opened  # type: ignore[method-assign]
+    return left
 
 
-def finished(root: Path, work: Callable[[ModelStore], None], moment: int) -> bool:
-    """Whether the work came to its end before it was killed."""
+def outcome(
+    root: Path, work: Callable[[ModelStore], None], moment: int, trouble: Callable[[], None]
+) -> str:
+    """How the work ended, one of ENDS, or "killed"."""
     child = os.fork()
-    if child == 0:
-        store = ModelStore(root)
-        die_at(moment)
+    if child:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return ENDS[code] if code >= 0 else "killed"
+    store = ModelStore(root)
+    left = trouble_at(moment, trouble)
+    try:
         work(store)
-        os._exit(0)
-    return os.waitpid(child, 0)[1] == 0
+    except TrillamaError:
+        os._exit(ENDS.index("told"))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(ENDS.index("bug"))
+    os._exit(ENDS.index("done" if left[0] < 0 else "untouched"))
 
 
 def damage(root: Path) -> list[str]:
@@ -136,22 +199,23 @@ def damage(root: Path) -> list[str]:
     return found
 
 
-def main(folder: Path) -> None:
-    """Every piece of work, killed at every moment."""
+def main(folder: Path, trouble: Callable[[], None]) -> None:
+    """Every piece of work, with trouble at every moment."""
     report: dict[str, Any] = {"damage": []}
     fill(ModelStore(folder / "whole"))
     for work in WORK:
         for moment in range(1000):
             root = folder / "store"
             shutil.copytree(folder / "whole", root)
-            over = finished(root, work, moment)
-            report["damage"] += [f"{work.__name__} at {moment}: {one}" for one in damage(root)]
+            end = outcome(root, work, moment, trouble)
+            wrong = damage(root) + (["a bug"] if end == "bug" else [])
+            report["damage"] += [f"{work.__name__} at {moment}: {one}" for one in wrong]
+            report.setdefault(work.__name__, Counter())[end] += 1
             shutil.rmtree(root)
-            if over:
-                report[work.__name__] = moment
+            if end == "untouched":
                 break
     sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), TROUBLES[sys.argv[2]])

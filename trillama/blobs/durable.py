@@ -52,6 +52,12 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def discard(temporary: Path) -> None:
+    """Remove a temporary file if it is still there; one that stays is pruned at some start."""
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+
+
 def replace_file(target: Path, data: bytes, *, staging: Path) -> None:
     """Write a small file so that a crash leaves the old content or the new one, nothing between.
 
@@ -72,4 +78,4 @@ def replace_file(target: Path, data: bytes, *, staging: Path) -> None:
             temporary.replace(target)
             sync_folder(target.parent)
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)

@@ -17,7 +17,7 @@ import msgspec
 from trillama.base.errors import BadRequest, CorruptModel, NotFound, StoreFull
 from trillama.base.names import Digest
 
-from .durable import make_folder, sync_folder, translated
+from .durable import discard, make_folder, sync_folder, translated
 from .sharing import FILE_MODE, Published, open_regular, share_blocks
 
 CHUNK = 1 << 20
@@ -189,7 +189,7 @@ class BlobStore:
                 os.fchmod(file.fileno(), FILE_MODE)
                 yield Stage(self, temporary, file)
         finally:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
 
     def publish_bytes(self, data: bytes) -> Digest:
         """Store ``data``.
@@ -240,7 +240,7 @@ class BlobStore:
             temporary.replace(self.path(digest))
             sync_folder(self.folder)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            discard(temporary)
             return False
         return True
 
@@ -259,7 +259,7 @@ class BlobStore:
                     size = shared.tell()
                 return self.adopt(temporary, digest, size, how)
             finally:
-                temporary.unlink(missing_ok=True)
+                discard(temporary)
 
     def _copy(self, file: BinaryIO) -> Blob:
         with self.stage(os.fstat(file.fileno()).st_size) as stage:
