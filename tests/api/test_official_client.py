@@ -10,8 +10,8 @@ import ollama
 import pytest
 import trio
 
-from tests.support.house import House
-from trillama.engine.fake import babble
+from tests.support.house import CHATML, House, model
+from trillama.engine.fake import babble, replies
 
 SAY = [{"role": "user", "content": 'Repeat: "one two"'}]
 
@@ -43,6 +43,40 @@ async def test_chat(build: Callable[..., Any]) -> None:
         assert (end.done, end.done_reason, end.eval_count) == (True, "stop", 8)
         assert min(end.total_duration, end.load_duration, end.prompt_eval_count) > 0
     assert whole.created_at.endswith("Z")
+
+
+async def test_tools(build: Callable[..., Any]) -> None:
+    """A function of Python's as a tool: its call, its result, the answer; streamed and whole."""
+
+    def now(zone: str) -> str:
+        """The time.
+
+        Args:
+            zone: where
+        """
+        return f"12:34 in {zone}"
+
+    call_text = '<tool_call>{"name": "now", "arguments": {"zone": "Oslo"}}</tool_call>'
+    table = {"12:34 in Oslo": "It is 12:34.", "What time": call_text}
+    caller = model(
+        "m",
+        capabilities=("completion", "tools"),
+        chat_template=CHATML + "{# tools <tool_call> #}",
+    )
+    house = await build(caller, script=replies(table))
+    for stream in (False, True):
+        talk: list[Any] = [{"role": "user", "content": "What time is it?"}]
+        found = await call(house, "chat", model="m", messages=talk, tools=[now], stream=stream)
+        said = found if stream else [found]
+        (made,) = [one for part in said for one in part.message.tool_calls or ()]
+        talk.append({"role": "assistant", "tool_calls": [made]})
+        result = now(**made.function.arguments)
+        talk.append({"role": "tool", "content": result, "tool_name": made.function.name})
+        answer = await call(house, "chat", model="m", messages=talk, tools=[now])
+
+        assert "".join(part.message.content or "" for part in said) == ""
+        assert answer.message.content == "It is 12:34."
+        assert not answer.message.tool_calls
 
 
 async def test_generate(build: Callable[..., Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.gguf_bytes import CHATML
+from trillama.base.errors import BadRequest, TemplateError
 from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.prompts.manners import Manner, manner_of, merged, paired
 from trillama.prompts.parsers.choose import family_of_template
@@ -33,7 +34,7 @@ CALL = ToolCall(ToolFunction("f", {"a": "ü"}))
         (PARTS, Manner(parts=True)),
         (NO_SYSTEM, Manner(merged_system=True)),
         ("{% if m.role == 'user' %}{{ m.content }}{% endif %}", Manner(merged_system=True)),
-        ("{{ nope.nope }}", Manner()),
+        ("{{ nope.nope }}", Manner(works=False)),
     ],
 )  # fmt: skip
 def test_a_template_shows_its_manner(body: str, wanted: Manner) -> None:
@@ -54,6 +55,17 @@ def test_prompts_follow_the_manner() -> None:
     assert ChatTemplate(LOOP.format(PARTS)).render(said[:2]) == "SU"
     assert ChatTemplate(LOOP.format(NO_SYSTEM)).render(said[:2]) == "S\n\nU"
     assert manner_of(CHATML, "", "") == Manner()
+
+
+def test_a_conversation_that_a_sound_template_cannot_show_is_at_fault() -> None:
+    """A bad request then; a template that shows nothing at all is the model's own trouble."""
+    picky = ChatTemplate(LOOP.format("{{ m.content }}{{ m.tool_calls[0].function.arguments.a }}"))
+    with pytest.raises(BadRequest, match="cannot show these messages"):
+        ChatTemplate(LOOP.format("{{ m.content ~ (1 // (m.content != 'x')) }}")).render(
+            [Message("user", "x")]
+        )
+    with pytest.raises(TemplateError):
+        picky.render([Message("user", "x")])
 
 
 def test_system_texts_are_merged_into_what_follows() -> None:

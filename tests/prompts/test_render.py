@@ -105,6 +105,19 @@ def test_continuing_the_last_message() -> None:
         ChatTemplate("{{ 1 }}").render(messages, continue_final=True)
 
 
+def test_a_short_beginning_is_found_behind_the_turns() -> None:
+    """What the last message says may stand elsewhere in the prompt too; blanks at its end go."""
+    messages = [*CHAT, Message("assistant", "i ")]
+    assert ChatTemplate(CHATML).render(messages, continue_final=True).endswith("assistant\ni")
+
+
+def test_the_most_thinking_of_gpt_oss_is_high() -> None:
+    """Its templates know no more."""
+    source = "{{ messages[0].content }}{# <|channel|>analysis #}{{ reasoning_effort }}"
+    assert ChatTemplate(source).render(CHAT, think="max") == "Be kind.high"
+    assert ChatTemplate(source).thinks
+
+
 def test_a_refusal_is_the_callers_fault() -> None:
     """raise_exception is a bad request in the template's own words."""
     with pytest.raises(BadRequest, match=r"^roles must alternate$"):

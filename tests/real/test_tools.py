@@ -86,8 +86,10 @@ def round_trip(
 def test_a_required_call_is_made_whatever_is_asked(server: Process) -> None:
     """``tool_choice``: each answer is a call that keeps the schema, or names the wanted tool."""
     tools = [
-        tool("get_weather", city={"type": "string", "enum": ["Rome", "Oslo"]}, days="integer"),
-        tool("add", a="number", b="number"),
+        tool(
+            "get_weather", city={"type": "string", "enum": ["Rome", "Oslo"]}, days={"enum": [1, 2]}
+        ),
+        tool("add", a={"enum": [1, 20]}, b={"enum": [3, 4]}),
     ]
     for one in tools:
         schema = one["function"]["parameters"]
@@ -100,7 +102,7 @@ def test_a_required_call_is_made_whatever_is_asked(server: Process) -> None:
         lines = server.ask("POST", "/api/chat", model="tiny", **body)
         calls = [call for line in lines for call in line["message"].get("tool_calls", ())]
 
-        assert lines[-1]["done_reason"] == "stop"
+        assert lines[-1]["done_reason"] == "stop", lines[-5:]
         assert "".join(line["message"]["content"] for line in lines) == ""
         assert calls
         for call in calls:

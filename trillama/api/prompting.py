@@ -78,8 +78,8 @@ class Prompter:
         self._model = model
         self._request = request
         self._think = think
-        self._template = chat_template(runner.vocabulary, model, request)
         self._tools = request.tools if request.tool_choice.mode is not ToolMode.NONE else ()
+        self._template = chat_template(runner.vocabulary, model, request)
         self._family = family_named(model.config.parser) or self._template.family
         self._refuse_unread()
         self._rule = forced(

@@ -10,7 +10,7 @@ import functools
 from typing import TypeAlias, TypeGuard
 
 from ..base.errors import BadRequest, TemplateError, Unsupported
-from ..base.turns import TurnRequest
+from ..base.turns import ToolMode, TurnRequest
 from ..engine.base import Vocabulary
 from ..models.installed import InstalledModel
 from ..prompts.choice import go_template_of
@@ -81,7 +81,9 @@ def chat_template(
     needed = not (request.raw or request.raw_tokens)
     if source and (needed or go_template_of(source)):
         return go_chat_template(source, bos)
-    return _jinja(model.chat_template, bos, eos)
+    offered = request.tools and request.tool_choice.mode is not ToolMode.NONE
+    own = model.tool_template if offered else ""
+    return _jinja(own or model.chat_template, bos, eos)
 
 
 def fills_gaps(template: AnyTemplate) -> TypeGuard[GoChatTemplate]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import msgspec
 
 from trillama.prompts.choice import Templates, go_template_of, uses_go
-from trillama.prompts.detect import jinja_thinking_tags, jinja_uses_tools
+from trillama.prompts.detect import jinja_thinks, jinja_uses_tools
+from trillama.prompts.parsers.choose import THINKING_PARSERS, family_named
 
 from .ggml_types import file_type_name
 from .gguf import GgufFile, Value
@@ -38,6 +39,7 @@ class WeightFacts(msgspec.Struct, frozen=True):
     audio: bool
     audio_encoder: bool
     fill: bool = False
+    tool_template: str = ""
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ def weight_facts(file: GgufFile) -> WeightFacts:
         audio=file.hyper("audio.block_count") is not None,
         audio_encoder=_has_audio_encoder(file),
         fill=all(f"tokenizer.ggml.fim_{part}_token_id" in file.metadata for part in _FILL),
+        tool_template=file.text("tokenizer.chat_template.tool_use"),
     )
 
 
@@ -108,8 +111,7 @@ def details(config: Config, facts: WeightFacts | None, parent: str) -> Details:
 
 
 def _of_jinja(source: str) -> list[str]:
-    thinks = jinja_thinking_tags(source) is not None
-    return [TOOLS] * jinja_uses_tools(source) + [THINKING] * thinks
+    return [TOOLS] * jinja_uses_tools(source) + [THINKING] * jinja_thinks(source)
 
 
 def _of_go(source: str) -> list[str]:
@@ -157,6 +159,7 @@ def capabilities(
     by_go = uses_go(templates, wants_go)
     if not by_go:
         found += _of_jinja(templates.jinja)
+        found += [TOOLS] * bool(facts and facts.tool_template)
     if facts:
         found += _of_weights(facts)
     if projectors:
@@ -164,6 +167,8 @@ def capabilities(
         found += [VISION] + [AUDIO] * heard
     if by_go:
         found += _of_go(template)
+    if (family := family_named(config.parser)) and not family.unread:
+        found += [TOOLS] + [THINKING] * (config.parser in THINKING_PARSERS)
     if config.model_family in _THINKING_FAMILIES:
         found.append(THINKING)
     silent = config.model_family == "nemotron_h_omni"

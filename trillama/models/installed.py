@@ -44,6 +44,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
         modified: nanoseconds since 1970 of the manifest file.
         weights: file of the GGUF; None for a stub of a remote model.
         chat_template: Jinja text inside the weights, "" if none.
+        tool_template: Jinja text to use instead where tools are offered, "" if none.
         template: Go template layer, "" if none.
         by_go: that template makes the prompts, not the Jinja text.
         parameters: the params layers, later ones over earlier ones.
@@ -62,6 +63,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
     projectors: tuple[Path, ...] = ()
     adapters: tuple[Path, ...] = ()
     chat_template: str = ""
+    tool_template: str = ""
     template: str = ""
     by_go: bool = False
     system: str = ""
@@ -201,6 +203,7 @@ def read_installed(
         projectors=tuple(map(blobs.path, projectors)),
         adapters=tuple(map(blobs.path, reader.digests(media.ADAPTER))),
         chat_template=facts.chat_template if facts else "",
+        tool_template=facts.tool_template if facts else "",
         template=template,
         by_go=uses_go(templates_of(config, facts, template), wants_go),
         system=reader.text(media.SYSTEM),

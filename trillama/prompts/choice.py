@@ -15,7 +15,7 @@ import msgspec
 
 from trillama.base.errors import TemplateError
 
-from .detect import jinja_thinking_tags, jinja_uses_tools
+from .detect import jinja_thinks, jinja_uses_tools
 from .gotemplate.chat import GoChatTemplate, go_chat_template
 from .known import is_known
 
@@ -79,7 +79,7 @@ def is_harmony(templates: Templates) -> bool:
 
 def _prefers_jinja(go: GoChatTemplate, jinja: str) -> bool:
     """True where the Jinja template can do more."""
-    tools, thinks = jinja_uses_tools(jinja), jinja_thinking_tags(jinja) is not None
+    tools, thinks = jinja_uses_tools(jinja), jinja_thinks(jinja)
     whole_go = _shows_results_go(go)
     whole_jinja = tools and _shows_results_jinja(jinja)
     if tools + thinks > go.uses_tools + go.thinks + go.inserts:

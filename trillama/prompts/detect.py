@@ -24,7 +24,10 @@ _TAGS = (
     ThinkingTags("<seed:think>", "</seed:think>"),
     ThinkingTags("<|START_THINKING|>", "<|END_THINKING|>"),
     ThinkingTags("<|inner_prefix|>", "<|inner_suffix|>"),
+    ThinkingTags("<|channel>thought", "<channel|>"),
 )
+_CHANNEL = "<|channel|>analysis"
+"""Reasoning without tags: a message of its own, which the parser of gpt-oss reads."""
 _SPLITS = ("content.split('</think>')", 'content.split("</think>")')
 
 
@@ -43,3 +46,8 @@ def jinja_thinking_tags(source: str) -> ThinkingTags | None:
     if splits and "reasoning_content" not in source and "<SPECIAL_12>" not in source:
         return _TAGS[0]
     return None
+
+
+def jinja_thinks(source: str) -> bool:
+    """True when a Jinja chat template knows of reasoning."""
+    return _CHANNEL in source or jinja_thinking_tags(source) is not None

@@ -50,12 +50,14 @@ class Manner(msgspec.Struct, frozen=True):
         merged_system: the system text goes in front of the next message.
         arguments_as_text: of calls, as JSON text.
         null_content: beside calls, in place of "".
+        works: the template shows a message at all.
     """
 
     parts: bool = False
     merged_system: bool = False
     arguments_as_text: bool = False
     null_content: bool = False
+    works: bool = True
 
 
 def as_told(message: Message, manner: Manner) -> dict[str, Any]:
@@ -165,10 +167,11 @@ def manner_of(source: str, bos: str, eos: str) -> Manner:
     user = (Message("user", _USER),)
     plain = shows(Manner(), user, _USER, tools=False)
     parts = not plain and shows(Manner(parts=True), user, _USER, tools=False)
+    works = plain or parts or shows(Manner(), user, _USER, tools=True)
     led = (Message("system", _SYSTEM), *user)
     merges = (plain or parts) and not shows(Manner(parts), led, _SYSTEM, tools=False)
     for as_text, null in ((False, False), (False, True), (True, False), (True, True)):
-        manner = Manner(parts, merges, as_text, null)
+        manner = Manner(parts, merges, as_text, null, works)
         if shows(manner, _CALLED, _VALUE, tools=True):
             return manner
-    return Manner(parts, merges)
+    return Manner(parts, merges, works=works)

@@ -13,14 +13,17 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from trillama.base.errors import BadRequest
+import msgspec
+
+from trillama.base.errors import BadRequest, TemplateError
 from trillama.base.messages import Message
 
-from .detect import ThinkingTags, jinja_thinking_tags, jinja_uses_tools
+from .detect import ThinkingTags, jinja_thinking_tags, jinja_thinks, jinja_uses_tools
 from .jinja import render_template
-from .manners import conversation, manner_of
+from .manners import Manner, conversation, manner_of
 from .parsers.choose import family_of_template
 from .parsers.family import call_id
+from .parsers.harmony import HARMONY
 
 
 def thinking_variables(think: bool | str | None) -> dict[str, Any]:
@@ -51,7 +54,7 @@ class ChatTemplate:
         self._eos = eos_piece
         self.tags: ThinkingTags | None = jinja_thinking_tags(source)
         self.family = family_of_template(source)
-        self.thinks = self.tags is not None
+        self.thinks = jinja_thinks(source)
         self.uses_tools = jinja_uses_tools(source)
 
     def render(
@@ -72,10 +75,12 @@ class ChatTemplate:
 
         Raises:
             BadRequest: the template refuses, with its own words; or nothing is there to continue.
-            TemplateError: the template is broken, or costs too much.
+            TemplateError: the template is broken, or costs too much whatever it is told.
         """
         if not self.source:
             return _plain(messages)
+        if continue_final:
+            messages = marked(messages)
         variables = {
             "messages": self._told(messages),
             "tools": [dict(tool) for tool in tools] or None,
@@ -83,12 +88,27 @@ class ChatTemplate:
             "eos_token": self._eos,
             "add_generation_prompt": add_generation_prompt and not continue_final,
         }
-        text = render_template(self.source, variables | thinking_variables(think))
-        return up_to_final(text, messages) if continue_final else text
+        if self.family is HARMONY and think == "max":
+            think = "high"  # the most it knows
+        text = self._rendered(variables | thinking_variables(think))
+        return up_to_mark(text) if continue_final else text
+
+    @property
+    def _manner(self) -> Manner:
+        return manner_of(self.source, self._bos, self._eos)
 
     def _told(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        manner = manner_of(self.source, self._bos, self._eos)
-        return conversation(messages, manner, functools.partial(call_id, self.family.ids))
+        ids = functools.partial(call_id, self.family.ids)
+        return conversation(messages, self._manner, ids)
+
+    def _rendered(self, variables: dict[str, Any]) -> str:
+        """The text; where a template that works otherwise fails, the conversation is at fault."""
+        try:
+            return render_template(self.source, variables)
+        except TemplateError as error:
+            if not self._manner.works:
+                raise
+            raise BadRequest(f"the chat template cannot show these messages: {error}") from None
 
     def begins_with_bos(self, prompt: str) -> bool:
         """True when tokenising ``prompt`` must not add the begin token once more."""
@@ -99,13 +119,31 @@ class ChatTemplate:
         return self.tags is not None and prompt.rstrip().endswith(self.tags.open)
 
 
-def up_to_final(text: str, messages: Sequence[Message]) -> str:
-    """``text`` cut after the content of the last message."""
-    content = messages[-1].content.strip() if messages else ""
-    at = text.rfind(content) if content else -1
-    if at < 0:
+_MARK = "<[continue-here-7c1e]>"
+
+
+def marked(messages: Sequence[Message]) -> list[Message]:
+    """``messages``, with a mark behind the content of the last, that is to be continued.
+
+    Raises:
+        BadRequest: there is no such content.
+    """
+    content = messages[-1].content.rstrip() if messages else ""
+    if not content:
+        raise BadRequest("there is no last message to be continued")
+    return [*messages[:-1], msgspec.structs.replace(messages[-1], content=content + _MARK)]
+
+
+def up_to_mark(text: str) -> str:
+    """``text`` as far as the mark.
+
+    Raises:
+        BadRequest: it has none.
+    """
+    before, found, _ = text.rpartition(_MARK)
+    if not found:
         raise BadRequest("the last message cannot be continued: the template does not show it")
-    return text[: at + len(content)]
+    return before
 
 
 def _plain(messages: Sequence[Message]) -> str:

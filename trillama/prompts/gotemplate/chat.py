@@ -20,7 +20,7 @@ from ..budget import Budget
 from ..detect import ThinkingTags
 from ..parsers.choose import family_of_template
 from ..parsers.thinking import ThinkingSplitter
-from ..render import up_to_final
+from ..render import marked, up_to_mark
 from . import analysis, nodes
 from .data import messages_value, thinking_values, tools_value
 from .template import Template, compile_template
@@ -89,6 +89,8 @@ class GoChatTemplate:
         collated = collate(self._without_thoughts(messages))
         if not self._by_messages:
             return self._render_exchanges(collated, think, budget)
+        if continue_final:
+            collated = collate(self._without_thoughts(marked(messages)))
         data = {
             "System": system,
             "Messages": messages_value(collated),
@@ -96,7 +98,7 @@ class GoChatTemplate:
             "Response": "",
         }
         text = self._template.execute(data | thinking_values(think), budget)
-        return up_to_final(text, messages) if continue_final else text
+        return up_to_mark(text) if continue_final else text
 
     def insert(self, prompt: str, suffix: str, think: bool | str | None = None) -> str:
         """The prompt for what belongs between ``prompt`` and ``suffix``.

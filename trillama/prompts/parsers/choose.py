@@ -51,6 +51,13 @@ _NAMED: dict[str, Family] = {
     "qwen3-vl-thinking": HERMES,
     "qwen3.5": QWEN_CODER,
 }
+THINKING_PARSERS = {
+    "cogito", "cohere", "deepseek3", "gemma4", "glm-4.7", "harmony", "laguna", "lfm2-thinking",
+    "nemotron-3-nano", "nemotron-3.5-nano", "ornith", "poolside-v1", "qwen3-thinking",
+    "qwen3-vl-thinking", "qwen3.5",
+}  # fmt: skip
+"""Names of built-in parsers that read reasoning too."""
+
 _SHOWN: tuple[tuple[tuple[str, ...], Family], ...] = (
     (("]<]minimax[>[",), Family("MiniMax M3", unread=True)),
     (("<|open|>", "<|close|>"), Family("Kimi K3", unread=True)),
