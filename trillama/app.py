@@ -37,6 +37,7 @@ from .api import (
     native,
     openai,
     registry,
+    rerank,
     tokens,
 )
 from .api.connection import Application
@@ -120,6 +121,7 @@ class Server:
         self.app = Application(Guard(settings.origins), access_log=settings.access_log)
         self.app.register_blueprint(native.routes(self.desk))
         self.app.register_blueprint(embeddings.routes(self.desk))
+        self.app.register_blueprint(rerank.routes(self.desk))
         self.app.register_blueprint(tokens.routes(self.desk))
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))

@@ -37,6 +37,10 @@ PACK_CPU, PACK_GPU = 256, 4096
 masked out: beyond some hundred tokens a CPU wastes more on that than the larger products save."""
 
 
+EXACT_BATCH = 1024
+"""Tokens up to which the scores of all pairs are kept in memory."""
+
+
 def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParams:
     """The context that is needed, within what the model was trained for.
 
@@ -54,17 +58,26 @@ def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParam
     alone = facts.memory in _STATEFUL and facts.pooling is not Pooling.LAST
     whole = not _splits(facts)
     batch = max(params.batch, longest) if whole else params.batch
+    # With more sequences than rows of a graph the pooling's reserved graph fails an assertion.
+    sequences = 1 if alone else min(params.sequences, batch)
     return guards.check_context(
         ContextParams(
             cells=max(batch, longest),
-            sequences=1 if alone else params.sequences,
+            sequences=sequences,
             batch=batch,
             micro_batch=batch,
             outputs=batch,
             threads=params.threads,
-            flash_attention=params.flash_attention,
+            flash_attention=_flash_attention(params, facts, batch),
         )
     )
+
+
+def _flash_attention(params: EmbeddingParams, facts: ModelFacts, batch: int) -> bool | None:
+    """Off for short batches of an encoder: it rounds keys and values to half precision there."""
+    if facts.memory is MemoryKind.NONE and batch <= EXACT_BATCH and params.flash_attention is None:
+        return False
+    return params.flash_attention
 
 
 def _splits(facts: ModelFacts) -> bool:

@@ -50,7 +50,7 @@ class FakeVocabulary:
         self.eos = EOS
         self.sep = EOS
         self.add_bos = add_bos
-        self.add_eos = self.add_sep = False
+        self.add_eos, self.add_sep = False, True
 
     def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

@@ -20,7 +20,7 @@ from .devices import devices, gpu_count
 from .embedding import EmbeddingParams
 from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
 from .library import LogTail, lib, library_version, start
-from .params import LoadProgress, memory_kind, model_params, read_facts
+from .params import LoadProgress, memory_kind, model_params, normalizer, read_facts
 from .vocab import LlamaVocabulary
 
 __all__ = ["LlamaBackend", "LlamaBatch", "LlamaContext", "LlamaModel"]
@@ -42,7 +42,8 @@ class LlamaModel:
         self._contexts: list[LlamaContext | LlamaEmbeddings] = []
         self._params = params = params or LoadParams()
         try:
-            self._vocabulary = LlamaVocabulary(lib.llama_model_get_vocab(pointer))
+            words = lib.llama_model_get_vocab(pointer)
+            self._vocabulary = LlamaVocabulary(words, **normalizer(pointer))
             self.vocabulary = self._vocabulary
             memory = MemoryKind.NONE if params.vocab_only else memory_kind(pointer)
             self.facts = read_facts(pointer, memory)

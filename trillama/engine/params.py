@@ -158,6 +158,13 @@ def metadata_text(model: int, key: str) -> str:
     return _text(lambda buffer, room: lib.llama_model_meta_val_str(model, name, buffer, room))
 
 
+def normalizer(model: int) -> dict[str, bool]:
+    """What the model's WordPiece does to texts, as far as its metadata speaks of it."""
+    keys = {name: f"tokenizer.ggml.normalizer.{name}" for name in ("lowercase", "strip_accents")}
+    found = {name: metadata_text(model, key) for name, key in keys.items()}
+    return {name: text == "true" for name, text in found.items() if text}
+
+
 def _text(fill: Callable[[Any, int], int]) -> str:
     """Text of a call that cuts to the buffer and returns the whole length, or -1."""
     room = 256

@@ -22,10 +22,12 @@ import numpy.typing as npt
 from trillama.base.errors import BadRequest, EngineError, ModelLoadError
 
 from .library import lib, quick
+from .wordpiece import WordPiece
 
 MAX_TEXT_BYTES = 1 << 30
 """Lengths and token counts are 32-bit in llama.cpp."""
-_NO_VOCABULARY = 0
+_NO_VOCABULARY, _WORDPIECE = 0, 3
+_UNKNOWN, _CONTROL = lib.LLAMA_TOKEN_ATTR_UNKNOWN, lib.LLAMA_TOKEN_ATTR_CONTROL
 
 
 def _quick(name: str, result: Any, *arguments: Any) -> Any:
@@ -40,6 +42,8 @@ _piece = _quick(
     ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_bool,
 )  # fmt: skip
 _is_eog = _quick("llama_vocab_is_eog", ctypes.c_bool, ctypes.c_void_p, ctypes.c_int32)
+_text = _quick("llama_vocab_get_text", ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int32)
+_attributes = _quick("llama_vocab_get_attr", ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
 
 
 class _Gate:
@@ -77,8 +81,13 @@ class LlamaVocabulary:
             ``Context.logits`` has -inf there.
     """
 
-    def __init__(self, pointer: int) -> None:
+    def __init__(
+        self, pointer: int, *, lowercase: bool = True, strip_accents: bool | None = None
+    ) -> None:
         """Read the tables of the vocabulary at ``pointer``.
+
+        Args:
+            lowercase, strip_accents: what WordPiece does to texts.
 
         Raises:
             ModelLoadError: the vocabulary is missing or would abort the process when used.
@@ -106,12 +115,26 @@ class LlamaVocabulary:
             (_is_eog(pointer, token) for token in range(self.size)), np.bool_, self.size
         )
         self.suppressed = _suppressed(pointer, self.size)
+        self._wordpiece = (
+            self._read_words(lowercase=lowercase, strip_accents=strip_accents)
+            if lib.llama_vocab_type(pointer) == _WORDPIECE
+            else None
+        )
+
+    def _read_words(self, **normalizer: Any) -> WordPiece:
+        pointer, every = self._pointer, range(self.size)
+        texts = [_text(pointer, token).decode("utf-8", "replace") for token in every]
+        kinds = np.fromiter((_attributes(pointer, token) for token in every), np.int32, self.size)
+        unknown = [*np.flatnonzero(kinds & _UNKNOWN).tolist(), *_places(texts, "[UNK]"), 0]
+        specials = np.flatnonzero(kinds & (_CONTROL | _UNKNOWN)).tolist()
+        return WordPiece(texts, specials, unknown[0], **normalizer)
 
     def _check_specials(self) -> None:
+        words = lib.llama_vocab_type(self._pointer) == _WORDPIECE
         wanted = (
-            ("BOS", self.add_bos, self.bos),
+            ("BOS", self.add_bos or words, self.bos),
             ("EOS", self.add_eos, self.eos),
-            ("SEP", self.add_sep, self.sep),
+            ("SEP", self.add_sep or words, self.sep),
         )
         for name, added, token in wanted:
             if added and not 0 <= token < self.size:
@@ -133,6 +156,10 @@ class LlamaVocabulary:
         data = _utf8(text)
         if len(data) > MAX_TEXT_BYTES:
             raise BadRequest("the text is too long")
+        if self._wordpiece is not None:
+            tokens = self._wordpiece.tokenize(text, parse_special=parse_special)
+            around = [self.bos, *tokens, self.sep] if add_special else tokens
+            return np.array(around, np.int32)
         found = np.empty(len(data) + 16, np.int32)
         with self._gate.pass_through():
             count = self._tokenize(data, found, add_special, parse_special)
@@ -167,6 +194,10 @@ class LlamaVocabulary:
 
     def __repr__(self) -> str:
         return f"<LlamaVocabulary {self.size} tokens>"
+
+
+def _places(texts: list[str], wanted: str) -> list[int]:
+    return [at for at, text in enumerate(texts) if text == wanted]
 
 
 def _utf8(text: str) -> bytes:

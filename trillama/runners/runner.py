@@ -259,15 +259,17 @@ class Runner:
         work = functools.partial(self._grammars.matcher, constraint, reasoning, patient=patient)
         return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
-    async def tokenize_many(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokens of each text with special ones around it, int32; see ``tokenize``."""
+    async def tokenize_many(
+        self, texts: Sequence[str], *, add_special: bool = True
+    ) -> list[Tokens]:
+        """Tokens of each text, int32; see ``tokenize``."""
         found: list[Tokens] = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             some = texts[start : start + TEXTS_AT_ONCE]
             for text in some:
                 check_text(text)
             self._check_ready()
-            work = functools.partial(_tokenize_all, self.vocabulary, some)
+            work = functools.partial(_tokenize_all, self.vocabulary, some, add_special)
             self._tokenizing += 1
             found += await self._tokenizers.run(work, self._text_done)
         return found
@@ -331,5 +333,5 @@ class Runner:
             self._thread.stop()
 
 
-def _tokenize_all(vocabulary: Vocabulary, texts: Sequence[str]) -> list[Tokens]:
-    return [vocabulary.tokenize(text) for text in texts]
+def _tokenize_all(vocabulary: Vocabulary, texts: Sequence[str], special: bool) -> list[Tokens]:
+    return [vocabulary.tokenize(text, add_special=special) for text in texts]
