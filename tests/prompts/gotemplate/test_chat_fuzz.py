@@ -49,7 +49,7 @@ MESSAGES = st.builds(
 TOOLS = st.lists(st.fixed_dictionaries({}, optional={"type": JSON, "function": OBJECTS | JSON}))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_no_conversation_surprises(data: st.DataObject) -> None:
     """Text, TemplateError or BadRequest: in a second, for every mode of every template."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.prompts.gotemplate.test_conformance import CASES, DATA
 from trillama.base.errors import TemplateError
+from trillama.prompts import budget
 from trillama.prompts.gotemplate.template import SOURCE_CAP, compile_template
 
 SECOND = 1.0
@@ -37,9 +38,9 @@ BOMBS = {
     "escapes": "{{ $x := printf `%900000s` `<` }}{{ html (js (urlquery $x $x $x $x)) }}",
     "slices": "{{ range .many }}{{ $x := slice $.many 1 }}{{ end }}",
     "parentheses": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
-    "blocks": "{{ if 1 }}" * 5000 + "{{ end }}" * 5000,
-    "else if": "{{ if 0 }}" + "{{ else if 0 }}" * 5000 + "{{ end }}",
-    "definitions": '{{ define "a" }}' * 5000,
+    "blocks": "{{ if 1 }}" * 3000 + "{{ end }}" * 3000,
+    "else if": "{{ if 0 }}" + "{{ else if 0 }}" * 4000 + "{{ end }}",
+    "definitions": '{{ define "a" }}' * 4000,
     "long source": "x" * (SOURCE_CAP + 1),
     "number": "{{ " + "9" * 50_000 + " }}",
     "hex number": "{{ 0x" + "f" * 50_000 + " }}",
@@ -50,18 +51,22 @@ BOMBS = {
     "spaces and dashes": "{{ .s" + " -" * 30_000 + " }}",
     "signs": "{{ " + "+-" * 30_000 + " }}",
     "quotes": '{{ "' + "\\" * 60_001 + " }}",
-    "string of escapes": '{{ "' + "\\x41" * 30_000 + '" }}',
-    "many actions": "{{ .s }}" * 15_000,
-    "many arguments": "{{ print" + " .s" * 30_000 + " }}",
-    "many variables": "".join(f"{{{{ $v{n} := 1 }}}}{{{{ $v0 }}}}" for n in range(5000)),
-    "many commands": "{{ .s" + " | print" * 15_000 + " }}",
+    "string of escapes": '{{ "' + "\\x41" * 16_000 + '" }}',
+    "many actions": "{{ .s }}" * 8_000,
+    "many arguments": "{{ print" + " .s" * 20_000 + " }}",
+    "many variables": "".join(f"{{{{ $v{n} := 1 }}}}{{{{ $v0 }}}}" for n in range(2000)),
+    "many commands": "{{ .s" + " | print" * 8_000 + " }}",
     "long chain": "{{ .nil" + ".x" * 30_000 + " }}",
-    "comments": "{{/**/}}" * 16_000,
+    "comments": "{{/**/}}" * 8_000,
 }
+assert {name for name, source in BOMBS.items() if len(source) > SOURCE_CAP} == {"long source"}
 GIVEN = DATA | {"many": [str(number) for number in range(5000)]}
 
 
-LARGE = [name for name in BOMBS if not name.startswith(("loops", "huge", "many ", "spaces"))]
+LARGE = [
+    *("doubling", "doubling wide", "many wide values", "width", "width of each item", "precision"),
+    *("loop of text", "wide recursion", "print of print", "json of all", "escapes", "slices"),
+]
 
 
 def run(source: str) -> None:
@@ -72,14 +77,15 @@ def run(source: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_in_time(name: str) -> None:
-    """What would take too long ends with a TemplateError, or is done within the second."""
+def test_a_bomb_is_refused_in_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What would take too long ends with a TemplateError, or is done within its time."""
+    monkeypatch.setattr(budget, "SECONDS", SECOND / 4)
     began = time.thread_time()
     run(BOMBS[name])
-    assert time.thread_time() - began < 1.5 * SECOND  # the clock is looked at now and then
+    assert time.thread_time() - began < SECOND
 
 
-@pytest.mark.parametrize("name", [*LARGE, "many wide values"])
+@pytest.mark.parametrize("name", LARGE)
 def test_a_bomb_stays_small(name: str) -> None:
     """What would build too much ends with a TemplateError before it has."""
     tracemalloc.start()

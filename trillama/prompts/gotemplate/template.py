@@ -16,7 +16,7 @@ from .literals import to_bytes
 from .parser import ParseError, parse
 from .values import ExecError
 
-SOURCE_CAP = 128 << 10
+SOURCE_CAP = 64 << 10
 """Characters of a template; real ones have some ten thousand."""
 
 
