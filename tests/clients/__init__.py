@@ -1,0 +1,1 @@
+"""Programs that speak to a server through other people's client libraries, unmodified."""
