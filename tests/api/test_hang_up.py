@@ -13,6 +13,7 @@ import trio
 
 from tests.support.house import House, Wire, ask, connect, model
 from trillama.engine.fake import babble
+from trillama.engine.grammar import compiler
 
 ENDLESS = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 
@@ -96,6 +97,22 @@ async def test_while_the_model_loads(
         await house.until(lambda: house.scheduler.statistics().waiting == 1)
         await leave(wire)
         await house.until(lambda: house.scheduler.statistics().waiting == 0)
+    await gone(house)
+
+
+async def test_while_a_grammar_is_compiled(
+    build: Callable[..., Any], leave: Callable[[Wire], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is given back at once; the grammar is there for whoever asks again."""
+    house = await build(script=babble)
+    rehearsed = compiler._rehearsed
+    with gate() as opened:
+        monkeypatch.setattr(compiler, "_rehearsed", lambda m: opened.wait(10) and rehearsed(m))
+        monkeypatch.setattr(compiler, "DEADLINE", 10)
+        wire = await say(house, options={"regex": "[ab]{5}"})
+        await house.until(lambda: house.scheduler.statistics().users == 1)
+        await leave(wire)
+        await house.until(lambda: house.scheduler.statistics().users == 0)
     await gone(house)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jsonschema
+import ollama
+import openai
+import pydantic
 import pytest
 import trio
 
@@ -209,6 +212,48 @@ async def test_forced_tokens_need_no_steps_of_their_own(build: Callable[..., Any
     assert whole["message"]["content"] == '"' + "x" * 300 + '"'
     assert whole["eval_count"] == 302
     assert context.counters.decodes < 20
+
+
+# -- clients --------------------------------------------------------------------------------------
+
+
+class Animal(pydantic.BaseModel):
+    """What the official clients ask for by a class."""
+
+    name: str = pydantic.Field(max_length=9)
+    age: int = pydantic.Field(ge=0, le=30)
+    kind: Literal["cat", "dog"]
+    friends: list[Annotated[str, pydantic.Field(max_length=5)]] = pydantic.Field(max_length=2)
+
+
+async def test_ollamas_client_gets_its_class(build: Callable[..., Any]) -> None:
+    """From the schema that pydantic writes."""
+    house = await build(script=babble)
+
+    def call() -> Any:
+        client = ollama.Client(house.url)
+        schema = Animal.model_json_schema()
+        found = client.chat("m", USER, format=schema, options={"temperature": 1, "seed": 3})
+        client._client.close()
+        return found.message.content
+
+    with trio.fail_after(20):
+        Animal.model_validate_json(await trio.to_thread.run_sync(call))
+
+
+async def test_openais_client_gets_its_class(build: Callable[..., Any]) -> None:
+    """By ``parse``, which sends a strict schema."""
+    house = await build(script=babble)
+
+    def call() -> Any:
+        with openai.OpenAI(base_url=f"{house.url}/v1", api_key="x") as client:
+            return client.chat.completions.parse(
+                model="m", messages=USER, response_format=Animal, seed=3
+            )
+
+    with trio.fail_after(20):
+        found = await trio.to_thread.run_sync(call)
+    assert isinstance(found.choices[0].message.parsed, Animal)
 
 
 # -- company ---------------------------------------------------------------------------------------
