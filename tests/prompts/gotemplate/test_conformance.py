@@ -30,6 +30,21 @@ def test_a_template_does_what_go_does(case: dict[str, str]) -> None:
     assert str(caught.value) == case["error"]
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ('{{ printf "%.3T|%T" 1 "a" }}', "int|string"),
+        ('{{ printf "%U" -7 }}', "U+FFFFFFFFFFFFFFF9"),
+        ('{{ printf "%.*f" -1 2.5 }}', "%!(BADPREC)2.500000"),
+        ('{{ printf "%#g|%#g|%#v" 1.0 123456789.0 1.0 }}', "1.00000|1.23456789e+08|1"),
+        ('{{ printf "%#g|%#g" 0.0 0.25 }}', "0.00000|0.250000"),
+    ],
+)
+def test_rare_verbs(source: str, text: str) -> None:
+    """Corners of printf."""
+    assert compile_template(source).execute(DATA) == text
+
+
 def test_there_are_enough_cases() -> None:
     """The table covers the language: two hundred cases at least, in many topics."""
     assert len(CASES) >= 200

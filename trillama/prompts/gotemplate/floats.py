@@ -29,8 +29,9 @@ def format_float(value: float, verb: str, precision: int | None = None, full: bo
     if verb in "xX":
         text = _hexadecimal(value, precision)
         return text.upper() if verb == "X" else text
-    if verb in "vgG" and precision is None and not full:
-        return _shortest(value).replace("e", "E" if verb == "G" else "e")
+    if verb in "vgG" and precision is None:
+        text = _filled(_shortest(value)) if full else _shortest(value)
+        return text.replace("e", "E" if verb == "G" else "e")
     letter = "g" if verb == "v" else verb
     return f"%{'#' * full}.{6 if precision is None else precision}{letter}" % value
 
@@ -48,6 +49,15 @@ def _shortest(value: float) -> str:
         return sign + whole + (f".{rest}" if rest else "")
     rest = f".{digits[1:]}" if len(digits) > 1 else ""
     return f"{sign}{digits[0]}{rest}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
+
+
+def _filled(text: str) -> str:
+    """``text`` with a point, and zeros up to six digits."""
+    mantissa, sign, exponent = text.partition("e")
+    digits = mantissa.lstrip("-").replace(".", "")
+    missing = 6 - len(digits.lstrip("0") or "0")
+    point = "" if "." in mantissa else "."
+    return mantissa + point + "0" * missing + sign + exponent
 
 
 def _decimal(value: float) -> tuple[str, str, int]:

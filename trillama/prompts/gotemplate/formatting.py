@@ -150,9 +150,10 @@ class _Directives:
             return self._number() or 0, indexed
         self._at += 1
         precision = self._star()
-        if precision is None:
+        if precision is None or precision < 0:
             self._printer.write("%!(BADPREC)")
-        return (precision if precision is not None and precision >= 0 else None), False
+            return None, False
+        return precision, False
 
     def _print(self, verb: str, spec: Spec) -> None:
         if verb == "%":

@@ -77,7 +77,7 @@ class Printer:
             self._nil(verb, spec)
             return
         if verb == "T":
-            self._pad(type_name(value), spec)
+            self._pad(type_name(value)[: spec.precision], spec)
             return
         sharp = GO_SYNTAX in spec.flags
         if verb in _STRINGER_VERBS and not sharp and "String" in methods_of(value):
@@ -126,7 +126,7 @@ class Printer:
         elif verb == "q":
             self._pad(quote_character(value, ascii_only="+" in spec.flags), spec)
         elif verb == "U":
-            code = max(value, 0)
+            code = value % 2**64
             name = f" '{chr(code)}'" if "#" in spec.flags and _printable(code) else ""
             self._pad(f"U+{code:0{max(spec.precision or 4, 4)}X}{name}", spec)
         elif verb in "vdboOxX":
