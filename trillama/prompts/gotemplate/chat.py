@@ -7,6 +7,7 @@ the answer. One with ``.Suffix`` can also be asked to fill a gap.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -112,6 +113,12 @@ class GoChatTemplate:
         data = {"Prompt": prompt, "Suffix": suffix, "Response": ""} | thinking_values(think)
         return self._template.execute(data, Budget([prompt, suffix]))
 
+    def beginning_with(self, bos_piece: str) -> GoChatTemplate:
+        """The same template for a vocabulary whose begin token has this text."""
+        other = copy.copy(self)
+        other._bos = bos_piece
+        return other
+
     def begins_with_bos(self, prompt: str) -> bool:
         """True when tokenising ``prompt`` must not add the begin token once more."""
         return bool(self._bos) and prompt.startswith(self._bos)
@@ -200,10 +207,14 @@ def collate(messages: Sequence[Message]) -> list[Message]:
 
 
 @functools.lru_cache(maxsize=32)
+def _read(source: str) -> GoChatTemplate:
+    return GoChatTemplate(source)
+
+
 def go_chat_template(source: str, bos_piece: str = "") -> GoChatTemplate:
-    """The template of ``source``; the last 32 are remembered.
+    """The template of ``source``; what was read from the last 32 is remembered.
 
     Raises:
         TemplateError: it is none.
     """
-    return GoChatTemplate(source, bos_piece)
+    return _read(source).beginning_with(bos_piece)
