@@ -272,6 +272,7 @@ async def test_copy_and_delete(house: Callable[..., Any], store: ModelStore) -> 
     )
     original, copy = store.find("mine/small:q8"), store.find("copy")
     assert (copied.status, copied.body) == (200, b"")
+    assert "content-type" not in copied.headers
     assert (copy.name.short, copy.digest) == ("Copy:latest", original.digest)
     before = store.blobs.statistics().count
 

@@ -18,7 +18,7 @@ from ..base.errors import NotFound
 from ..base.names import Digest
 from ..blobs import BlobStore, Stage
 from .connection import BODY_PATIENCE
-from .errors import SlowBody
+from .errors import SlowBody, empty
 
 CHUNK = 1 << 20
 """Bytes handed to the disk at once."""
@@ -84,15 +84,15 @@ def routes(blobs: BlobStore) -> Blueprint:
         digest = Digest(text)
         if not await trio.to_thread.run_sync(blobs.touch, digest):
             raise NotFound(f'blob "{digest}" not found')
-        return Response(b"")
+        return empty(200)
 
     @blueprint.post("/api/blobs/<text>")
     async def create(text: str) -> Response:
         digest = Digest(text)
         if await trio.to_thread.run_sync(blobs.touch, digest):
             await _drain()
-            return Response(b"", 200)
+            return empty(200)
         await _receive(blobs, digest)
-        return Response(b"", 201)
+        return empty(201)
 
     return blueprint

@@ -26,6 +26,7 @@ from ..wire.library import (
     read_delete,
 )
 from .connection import read_as
+from .errors import empty
 from .progress import Operation, progress_response
 from .turn import Desk
 
@@ -147,13 +148,13 @@ def routes(desk: Desk, store: ModelStore, pull: Pull | None = None) -> Blueprint
         request = await read_as(read_copy)
         await desk.ready.wait()
         await trio.to_thread.run_sync(_copy, store, request)
-        return Response(b"")
+        return empty(200)
 
     @blueprint.delete("/api/delete")
     async def delete() -> Response:
         request = await read_as(read_delete)
         await desk.ready.wait()
         await trio.to_thread.run_sync(_delete, store, request)
-        return Response(b"")
+        return empty(200)
 
     return blueprint

@@ -49,8 +49,8 @@ class Shower:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._spinner.stop()
         self._close_bars()
+        self._spinner.stop()
         if error is None:
             self._finish()
 
