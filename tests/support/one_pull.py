@@ -20,7 +20,7 @@ from trillama.models.registry.pull import Puller, PullRequest
 from trillama.models.registry.transfers import Transfers
 from trillama.models.store import ModelStore
 
-RATE = 60_000_000
+RATE = 120_000_000
 
 
 async def main(root: Path, name: str) -> None:
@@ -31,11 +31,11 @@ async def main(root: Path, name: str) -> None:
     fetched = [0]
     store_part = Download._store
 
-    async def counted(self: Download, part: object, data: bytearray) -> None:
+    async def counted(self: Download, part: object, chunks: list[bytes]) -> None:
         if not fetched[0]:
             print("flowing", flush=True)  # noqa: T201
-        fetched[0] += len(data)
-        await store_part(self, part, data)  # type: ignore[arg-type]
+        fetched[0] += sum(map(len, chunks))
+        await store_part(self, part, chunks)  # type: ignore[arg-type]
 
     Download._store = counted  # type: ignore[method-assign, assignment]
 

@@ -31,8 +31,6 @@ from .source import BlobReader, Source, Span
 log = structlog.get_logger(__name__)
 
 WRITE_BYTES = 1 << 20
-RECORD_AFTER, MOST_UNRECORDED = 8 << 20, 24 << 20
-"""Bytes after which what has come is put on record, and from which on the workers wait for it."""
 RECORD_EVERY = 5.0
 HASH_STEP = 32 << 20
 LAST_WORDS = 10.0
@@ -181,7 +179,7 @@ class Download:
             while not partial.unsaved:
                 await self._news.wait()
             with trio.move_on_after(RECORD_EVERY):
-                while partial.unsaved < RECORD_AFTER and partial.completed < self.size:
+                while partial.unsaved < self._part // 2 and partial.completed < self.size:
                     await self._news.wait()
             await _blocking(partial.save)
             self._tell()
@@ -193,6 +191,11 @@ class Download:
                 await self._fetch(part)
             finally:
                 self._busy.discard(part.number)
+
+    @property
+    def _part(self) -> int:
+        """Bytes of the largest part: at most so many may be lost by a crash."""
+        return max(part.size for part in self._partial.parts)
 
     def _next(self) -> Part | None:
         free = (part for part in self._partial.parts if part.number not in self._busy)
@@ -252,27 +255,31 @@ class Download:
         )
 
     async def _receive(self, reply: Reply, part: Part, watch: Watch, skip: int) -> None:
-        buffer = bytearray()
+        waiting: list[bytes] = []
+        size = 0
         try:
             while chunk := await reply.read_some():
                 held = await self._limits.throttle.take(len(chunk))
                 watch.feed(len(chunk), trio.current_time(), held)
-                buffer += chunk[skip:] if skip else chunk
-                skip = max(0, skip - len(chunk))
-                if len(buffer) > part.missing:
+                waiting.append(chunk[skip:] if skip else chunk)
+                skip, size = max(0, skip - len(chunk)), size + len(waiting[-1])
+                if size > part.missing:
                     raise RegistryError("the registry sends more than it was asked for")
-                if len(buffer) >= WRITE_BYTES:
-                    await self._store(part, buffer)
-                    buffer = bytearray()
+                if size >= WRITE_BYTES:
+                    await self._store(part, waiting)
+                    waiting, size = [], 0
         except Transient:
-            await self._store(part, buffer)
+            await self._store(part, waiting)
             raise
-        await self._store(part, buffer)
+        await self._store(part, waiting)
         if part.missing:
             raise Transient("the registry sends less than it was asked for")
 
-    async def _store(self, part: Part, data: bytearray) -> None:
-        await _blocking(self._partial.write, part, data)
+    async def _store(self, part: Part, chunks: list[bytes]) -> None:
+        """Write what has come; waits while too much is not on record."""
+        await _blocking(self._partial.write, part, chunks)
         self._tell()
-        while self._partial.unsaved >= MOST_UNRECORDED and self._partial.completed < self.size:
+        ahead = self._limits.streams * WRITE_BYTES
+        most = max(self._part - ahead, self._part // 2)
+        while self._partial.unsaved >= most and self._partial.completed < self.size:
             await self._news.wait()

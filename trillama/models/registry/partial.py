@@ -87,14 +87,21 @@ class Partial:
             self._begin(whole(self._size))
         self._hash, self._hashed = hashlib.sha256(), 0
 
-    def write(self, part: Part, data: bytes | bytearray) -> None:
+    def write(self, part: Part, chunks: list[bytes]) -> None:
         """Append to what ``part`` has."""
-        view, place = memoryview(data), part.offset + part.completed
+        size = sum(map(len, chunks))
+        place = part.offset + part.completed
         with translated("write", self._data):
-            while view:
-                written = os.pwrite(self._file, view, place)
-                view, place = view[written:], place + written
-        part.completed += len(data)
+            written = os.pwritev(self._file, chunks, place) if size else 0
+            if written < size:
+                self._write_rest(b"".join(chunks)[written:], place + written)
+        part.completed += size
+
+    def _write_rest(self, data: bytes, place: int) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._file, view, place)
+            view, place = view[written:], place + written
 
     def save(self) -> None:
         """Make what has come durable and put it on record."""

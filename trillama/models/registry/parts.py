@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-SMALLEST, LARGEST = 32 << 20, 256 << 20
+SMALLEST, LARGEST = 64 << 20, 256 << 20
 """Bytes of a part: large enough to be worth a request, small enough to lie in the page cache."""
 PARTS = 64
 RECORD_BYTES = 128
