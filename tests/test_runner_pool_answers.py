@@ -118,6 +118,40 @@ async def test_what_was_held_back_is_shown_at_the_end() -> None:
     assert (text, done.reason) == ("axy", StopReason.LENGTH)
 
 
+async def test_a_reader_that_has_enough_stops_the_answer() -> None:
+    """What has come stays, the job leaves the engine, and there is one end; again is harmless."""
+    controls = Controls()
+    answer = make(controls=controls)
+    say(answer, "ab")
+    answer.stop()
+    answer.stop()
+    assert controls.asked == ["cancel", "ended"]
+    text, done = await read(answer)
+    assert (text, done.reason, done.usage.output_tokens) == ("ab", StopReason.STOP, 2)
+
+
+@pytest.mark.parametrize("last", [False, True])
+async def test_an_answer_may_be_stopped_by_what_taps_it(last: bool) -> None:
+    """In the very call that brings the text, be it the last one that was held back."""
+    controls = Controls()
+    answer = make("xyz", controls=controls)
+    seen: list[str] = []
+
+    def tap(said: Text) -> bool:
+        seen.append(said.text)
+        if said.text in ("x", "xa"):
+            answer.stop()
+        return True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer.receive_many, tap)
+        await trio.testing.wait_all_tasks_blocked()
+        say(answer, "ax" if last else "axa")
+        end(answer, StopReason.LENGTH)
+    assert seen == (["a", "x"] if last else ["a", "xa"])
+    assert controls.asked.count("ended") == 1
+
+
 async def test_a_stop_string_completed_by_the_end() -> None:
     """Half a character at the end is shown as U+FFFD, unless that is where to stop."""
     answer = make("\N{REPLACEMENT CHARACTER}")

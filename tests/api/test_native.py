@@ -13,6 +13,7 @@ import trio
 from tests.support.house import ask, model
 from trillama.base.durations import FOREVER
 from trillama.base.messages import Message
+from trillama.base.turns import TurnRequest
 from trillama.engine.fake import babble, fixed, replies
 
 THINKER = functools.partial(
@@ -159,6 +160,25 @@ async def test_a_malformed_call_is_text_and_said_to_be(build: Callable[..., Any]
 
     assert "".join(p["message"]["content"] for p in pieces) == "<tool_call>{nope}</tool_call>"
     assert (end["done_reason"], end["tool_call_malformed"]) == ("stop", True)
+
+
+async def test_one_call_ends_the_answer_where_no_more_are_wanted(build: Callable[..., Any]) -> None:
+    """The job leaves the engine with it; streamed or not, what would follow is not told."""
+    call = '<tool_call>{"name": "now"}</tool_call>'
+    house = await build(CALLER("m"), script=fixed(call + call + "a" * 999))
+    request = TurnRequest(
+        model="m", messages=(Message("user", "x"),), tools=tuple(TOOLS), parallel_tool_calls=False
+    )
+    with await house.server.desk.begin(request, "job") as turn:
+        events = []
+        while more := await turn.receive_many():
+            events += more
+    end = events[-1]
+
+    assert [len(piece.tool_calls) for piece in events[:-1]] == [1]
+    assert (end.reason, end.malformed) == ("stop", False)
+    assert end.usage.output_tokens < 2 * len(call) + 50
+    await house.until(house.at_rest)
 
 
 async def test_without_tools_a_call_is_text(build: Callable[..., Any]) -> None:

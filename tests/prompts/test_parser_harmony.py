@@ -71,6 +71,19 @@ def test_without_tools_a_call_is_text() -> None:
     assert told(HARMONY.parser(Tools()), [WEATHER_CALL]) == Told('{"city": "Z\\u00fcrich"}')
 
 
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [
+        (f"<|start|>user<|message|>x<|end|><|start|>assistant{FINAL}Once", Told(" upon")),
+        (f"<|start|>assistant{ANALYSIS}Hm", Told(thinking=" upon")),
+        ("<|start|>user<|message|>x<|end|>", Told(" upon")),
+    ],
+)
+def test_a_message_that_the_prompt_begins_is_continued(prompt: str, wanted: Told) -> None:
+    """At once, in its channel."""
+    assert told(HARMONY.parser(TOOLS, prompt), [" upon"]) == wanted
+
+
 def test_content_streams() -> None:
     """Nothing is held back but what may be a mark."""
     parser = HARMONY.parser(TOOLS)

@@ -44,6 +44,7 @@ class Prompt:
         tokens: int32, shape (n,).
         dropped: tokens left out because truncation was asked for.
         parser: separates reasoning, content and tool calls; None where all is content.
+        single: the answer ends with its first tool call.
         rule: of an answer that has to call tools.
         reasoning: what may come before the answer proper; None where nothing may.
         ids: what calls get that have no id of their own.
@@ -57,6 +58,7 @@ class Prompt:
     shown: Mapping[int, str] = field(default_factory=dict)
     reasoning: Reasoning | None = None
     rule: Constraint | None = None
+    single: bool = False
 
 
 class Prompter:
@@ -152,6 +154,7 @@ class Prompter:
             shown=self._shown(),
             reasoning=self._reasoning(text),
             rule=self._rule,
+            single=bool(self._tools) and not self._request.parallel_tool_calls,
         )
 
     def _reasoning(self, text: str) -> Reasoning | None:
@@ -225,7 +228,7 @@ class Prompter:
     def _parser(self, text: str) -> AnswerParser | None:
         splitter, calls = self._splitter(text), None
         if self._reads_calls:
-            calls = self._family.parser(Tools(self._tools))
+            calls = self._family.parser(Tools(self._tools), text)
         return Reader(splitter, calls) if splitter or calls else None
 
     @property

@@ -84,6 +84,7 @@ class Turn:
         self._prompt = prompt
         self._started = started
         self._parser = prompt.parser
+        self._satisfied = False  # the one call that was wanted has been made
         self._scores: list[TokenLogprob] = []
         self.tokens: list[int] | None = None
 
@@ -115,12 +116,18 @@ class Turn:
             if isinstance(event, Done):
                 found += self._finish(event)
                 continue
+            if self._satisfied:
+                continue
             if self.tokens is not None:
                 self.tokens += event.tokens
             if event.scores:
                 self._scores += token_logprobs(event, self._lease.runner.vocabulary)
             parser = self._parser
-            found += self._said(parser.push(event.text) if parser else Piece(event.text))
+            said = self._said(parser.push(event.text) if parser else Piece(event.text))
+            found += said
+            if self._prompt.single and any(piece.tool_calls for piece in said):
+                self._satisfied = True
+                self._answer.stop()
         return found
 
     def _said(self, found: Piece) -> list[Piece]:
@@ -128,7 +135,8 @@ class Turn:
         said = [Piece(found.content, found.thinking)] if found.content or found.thinking else []
         if found.tool_calls:
             ids = self._prompt.ids
-            calls = (ToolCall(one.function, one.id or new_id(ids)) for one in found.tool_calls)
+            wanted = found.tool_calls[:1] if self._prompt.single else found.tool_calls
+            calls = (ToolCall(one.function, one.id or new_id(ids)) for one in wanted)
             said.append(Piece(tool_calls=tuple(calls)))
         if said and self._scores:
             said[0] = dataclasses.replace(said[0], logprobs=tuple(self._scores))
@@ -136,7 +144,8 @@ class Turn:
         return said
 
     def _finish(self, done: Done) -> list[TurnEvent]:
-        rest = self._said(self._parser.finish() if self._parser else Piece())
+        parser = None if self._satisfied else self._parser
+        rest = self._said(parser.finish() if parser else Piece())
         if self._scores:  # of tokens without text
             rest.append(Piece(logprobs=tuple(self._scores)))
         end = Finished(

@@ -135,6 +135,12 @@ class Answer:
             self._controls.cancel_job(self)
             self._end()
 
+    def stop(self) -> None:
+        """End here, as a stop string does: what is in the mailbox stays, the rest is not made."""
+        if not self.ended:
+            self._controls.cancel_job(self)
+            self._finish(Done(StopReason.STOP, self._usage(time.monotonic_ns())))
+
     def _begin(self, event: Admitted) -> None:
         self.admitted = True
         self._admitted_at = event.at
@@ -182,8 +188,9 @@ class Answer:
             self._controls.pause_job(self)
 
     def _finish(self, done: Done) -> None:
-        self._mail.append(done)
-        self._end()
+        if not self.ended:
+            self._mail.append(done)
+            self._end()
 
     def _end(self) -> None:
         self.ended = True

@@ -73,7 +73,7 @@ class Family:
     ids: Ids = Ids.ANY
     envelopes: tuple[Envelope, ...] = ()
     unread: bool = False
-    other: Callable[[Tools], AnswerParser] | None = None
+    other: Callable[[Tools, str], AnswerParser] | None = None
     others_marks: tuple[str, ...] = ()
 
     @property
@@ -82,9 +82,9 @@ class Family:
         calls = (form.mark for form in self.forms if not form.first)
         return (*calls, *self.silent, *self.others_marks)
 
-    def parser(self, tools: Tools) -> AnswerParser:
-        """A parser for one answer to a request that offers ``tools``."""
+    def parser(self, tools: Tools, prompt: str = "") -> AnswerParser:
+        """A parser for one answer to ``prompt``, which offers ``tools``."""
         if self.other:
-            return self.other(tools)
+            return self.other(tools, prompt)
         forms = self.forms if tools else ()
         return SectionParser(forms, tools, silent=self.silent, between=self.between)

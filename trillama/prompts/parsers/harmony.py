@@ -30,9 +30,13 @@ _RECIPIENT = re.compile(r"(?:^|\s|>)to=([^\s<]+)")
 
 
 class HarmonyParser:
-    """See ``AnswerParser``."""
+    """See ``AnswerParser``.
 
-    def __init__(self, tools: Tools) -> None:
+    Args:
+        prompt: may end inside a message that is to be continued.
+    """
+
+    def __init__(self, tools: Tools, prompt: str = "") -> None:
         self.malformed = False
         self._tools = tools
         self._ends = Marks([*_ENDS, _START])
@@ -44,6 +48,14 @@ class HarmonyParser:
         self._thinking: list[str] = []
         self._calls: list[ToolCall] = []
         self._count = 0
+        self._continue(prompt.rpartition(_START)[2])
+
+    def _continue(self, begun: str) -> None:
+        header, opened, _ = begun.partition(_MESSAGE)
+        if opened and not any(end in begun for end in _ENDS):
+            channel = _CHANNEL_NAME.search(header)
+            self._channel = channel[1] if channel else ""
+            self._in_header = False
 
     def push(self, text: str) -> Piece:
         """See ``AnswerParser``."""
@@ -119,8 +131,8 @@ class HarmonyParser:
         self._count += 1
 
 
-def _parser(tools: Tools) -> AnswerParser:
-    return HarmonyParser(tools)
+def _parser(tools: Tools, prompt: str) -> AnswerParser:
+    return HarmonyParser(tools, prompt)
 
 
 HARMONY = Family(
