@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     "raw with a system text": (GENERATE, generate('"prompt":"x","raw":true,"system":"y"')),
     "top_logprobs 21": (CHAT, chat('"top_logprobs":21')),
     "tools": (CHAT, chat('"tools":[{"type":"function"}]')),
-    "format": (CHAT, chat('"format":"json"')),
+    "format": (CHAT, chat('"format":"yaml"')),
     "picture that is none": (
         CHAT,
         b'{"model":"tiny","messages":[{"role":"user","images":["data:"]}]}',

@@ -133,6 +133,11 @@ async def test_a_crowd_leaves_nothing_behind(server: Process) -> None:
     threads, descriptors = await unloaded(server)
     await Crowd(server.port, ["AA-000000"] * 2 * STREAMS, random.Random(1)).run()
 
-    threads_after, descriptors_after = await unloaded(server)
+    threads_after, _ = await unloaded(server)
     assert threads_after == threads
-    assert descriptors_after <= descriptors, "the connection of the first count may still be open"
+    with trio.move_on_after(10):  # a busy machine closes the last connections late
+        while server.descriptors() > descriptors:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+    assert server.descriptors() <= descriptors, (
+        "the connection of the first count may still be open"
+    )

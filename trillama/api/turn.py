@@ -269,7 +269,8 @@ class Desk:
                 prompt=prompt.tokens,
                 options=options,
                 limit=limit,
-                shift=request.shift is not False,
+                # A rule's answer without its beginning is none: it ends with the context instead.
+                shift=request.shift is not False and request.constraint is None,
                 logprobs=request.logprobs,
                 guide=await _guide(lease, request, prompt),
                 submitted=time.monotonic_ns(),
