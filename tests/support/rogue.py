@@ -146,7 +146,7 @@ class Rogue:
         if span is None:
             start, end, top = 0, len(data), head(200, content_length=len(data))
         else:
-            start, end = span
+            start, end = span[0], min(span[1], len(data))
             where = f"bytes {start}-{end - 1}/{len(data)}"
             top = head(206, content_length=end - start, content_range=where)
         await stream.send_all(top)

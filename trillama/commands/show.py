@@ -75,15 +75,16 @@ def overview(model: dict[str, Any], *, verbose: bool = False) -> str:
     ]
     if verbose:
         info = model.get("model_info") or {}
-        sections.append(("Metadata", [(key, _plain(info[key])) for key in sorted(info)]))
+        sections.append(("Metadata", [(key, plain(info[key])) for key in sorted(info)]))
         sections.append(("Tensors", [_tensor(one) for one in model.get("tensors") or ()]))
     sections += [
         (title, list(_beginning(model.get(title.lower()) or ""))) for title in ("System", "License")
     ]
-    return "".join(_section(title, rows) for title, rows in sections if rows)
+    return "".join(section(title, rows) for title, rows in sections if rows)
 
 
-def _section(title: str, rows: list[Row]) -> str:
+def section(title: str, rows: list[Row]) -> str:
+    """A title, and rows of cells below it in columns."""
     widths = [
         max(display_width(row[column]) for row in rows if column < len(row))
         for column in range(max(map(len, rows)))
@@ -142,7 +143,8 @@ def _tensor(tensor: dict[str, Any]) -> Row:
     return tensor["name"], tensor["type"], f"[{' '.join(map(str, tensor['shape']))}]"
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value of the metadata in few characters."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -157,7 +159,7 @@ def _array(items: list[Any]) -> str:
     for item in items:
         if len(" ".join(kept)) >= ARRAY_WIDTH:
             break
-        kept.append(_plain(item))
+        kept.append(plain(item))
     rest = len(items) - len(kept)
     return f"[{' '.join(kept)}{f' ...+{rest} more' if rest else ''}]"
 

@@ -14,6 +14,8 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -61,6 +63,9 @@ class GgufArray(msgspec.Struct, frozen=True):
     count: int
     values: list[int] | list[float] | list[bool] | list[str] | None = None
 
+
+Read: TypeAlias = Callable[[int, int], bytes]
+"""Bytes of a file: how many, and from where; fewer where it ends."""
 
 Value: TypeAlias = int | float | bool | str | GgufArray
 
@@ -139,10 +144,10 @@ _U64 = _SCALARS[10][1]
 class _Cursor:
     """A bounded, buffered walk through the front of a file."""
 
-    def __init__(self, descriptor: int, size: int, limits: Limits) -> None:
+    def __init__(self, read: Read, size: int, limits: Limits) -> None:
         self.limits = limits
         self.position = 0
-        self._descriptor = descriptor
+        self._read = read
         self._size = size
         self._buffer = b""
         self._start = 0
@@ -155,7 +160,7 @@ class _Cursor:
             return self._buffer, at
         self._check(need)
         ahead = min(self.limits.window, self.limits.header - self.position)
-        self._buffer = os.pread(self._descriptor, max(need, ahead), self.position)
+        self._buffer = self._read(max(need, ahead), self.position)
         self._start = self.position
         if len(self._buffer) < need:
             raise CorruptModel("the file is truncated: it ends inside the header")
@@ -337,6 +342,17 @@ def _parse(cursor: _Cursor, size: int, keep: int | None) -> GgufFile:
     return GgufFile(version, alignment, metadata, tensors, data, size, spans)
 
 
+def parse_gguf(
+    read: Read, size: int, *, keep_arrays: int | None = 1024, limits: Limits = DEFAULT_LIMITS
+) -> GgufFile:
+    """Read and check the header of ``size`` bytes that lie anywhere; see ``read_gguf``.
+
+    Raises:
+        CorruptModel; and whatever ``read`` does.
+    """
+    return _parse(_Cursor(read, size, limits), size, keep_arrays)
+
+
 def read_gguf(
     path: Path, *, keep_arrays: int | None = 1024, limits: Limits = DEFAULT_LIMITS
 ) -> GgufFile:
@@ -360,7 +376,8 @@ def read_gguf(
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise CorruptModel(f"{path.name} is not a regular file")
-        return _parse(_Cursor(descriptor, facts.st_size, limits), facts.st_size, keep_arrays)
+        read = partial(os.pread, descriptor)
+        return parse_gguf(read, facts.st_size, keep_arrays=keep_arrays, limits=limits)
     except OSError as error:
         raise CorruptModel(f"{path.name} cannot be read: {error.strerror}") from error
     finally:
