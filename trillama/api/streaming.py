@@ -47,9 +47,14 @@ class Source(Protocol[_Read]):
 
 
 class Writer(Protocol[_Shown]):
-    """How a dialect writes events."""
+    """How a dialect writes events.
+
+    Attributes:
+        over: the last event was written; whatever happens now, nothing may follow.
+    """
 
     content_type: str
+    over: bool
 
     def write(self, events: Sequence[_Shown]) -> bytes:
         """Bytes for events that came together."""
@@ -97,7 +102,7 @@ class EventBody(ResponseBody, Generic[E]):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._over:
+        if self._over or self._writer.over:
             raise StopAsyncIteration
         try:
             events = await self._receive()

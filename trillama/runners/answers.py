@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol
 
+import structlog
 import trio
 
 from ..base.errors import Cancelled, EngineError, TrillamaError
@@ -28,6 +29,8 @@ from ..base.events import (
     Usage,
 )
 from ..base.jobs import Job
+
+log = structlog.get_logger(__name__)
 
 MAILBOX = 256
 """Events a reader may lag behind before its job pauses; it resumes at half of them."""
@@ -126,7 +129,8 @@ class Answer:
             else:
                 self._begin(event)
         except Exception as error:
-            self.fail(EngineError(f"turning tokens into text failed: {error!r}"))
+            log.error("turning tokens into text failed", job=self.id, exc_info=error)
+            self.fail(EngineError("turning tokens into text failed; the server's log says why"))
 
     def fail(self, error: TrillamaError) -> None:
         """End with ``error`` after what is already in the mailbox; the engine drops the job."""

@@ -75,6 +75,7 @@ class Records:
     _debug: ClassVar[dict[str, Any]]
 
     def __init__(self, model: str, clock: Clock | None = None) -> None:
+        self.over = False
         self._clock = clock or Clock()
         self._model = model
         self._head = b'{"model":' + encode_text(model) + b',"created_at":"'
@@ -82,6 +83,7 @@ class Records:
     def write(self, events: Sequence[TurnEvent]) -> bytes:
         """Lines for events that came together."""
         start = self._head + self._clock.utc().encode() + b'"' + self._open
+        self.over = isinstance(events[-1], Finished)
         return b"".join(
             [
                 start

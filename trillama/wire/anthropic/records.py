@@ -65,6 +65,7 @@ class MessageRecords:
     content_type = sse.CONTENT_TYPE
 
     def __init__(self, id: str, model: str) -> None:  # noqa: A002
+        self.over = False
         self._id = id
         self._model = model
         self._prompt: Callable[[], Usage] = Usage
@@ -175,6 +176,7 @@ class MessageRecords:
         return signed + sse.event(b"content_block_stop", encode(stop))
 
     def _finish(self, end: Finished) -> bytes:
+        self.over = True
         reason = stop_reason(end, self._called)
         stop = end.stop if reason == "stop_sequence" else None
         delta = {

@@ -109,6 +109,7 @@ class ChoiceRecords:
     def __init__(
         self, fields: dict[str, Any], chunk: str, per_prompt: int, *, includes_usage: bool
     ) -> None:
+        self.over = False
         self._fields = fields
         self._per_prompt = per_prompt
         self._includes_usage = includes_usage
@@ -152,7 +153,8 @@ class ChoiceRecords:
     def _ending(self) -> bytes:
         """What follows the last choice's end."""
         ends = [choice.end for choice in self._choices if choice.end is not None]
-        if len(ends) < len(self._choices):
+        self.over = len(ends) == len(self._choices)
+        if not self.over:
             return b""
         if not self._includes_usage:
             return _DONE

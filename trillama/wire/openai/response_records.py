@@ -39,6 +39,7 @@ class ResponseRecords:
     content_type = sse.CONTENT_TYPE
 
     def __init__(self, heading: Heading, request: ResponsesRequest, keep: Keep) -> None:
+        self.over = False
         self._id = heading.id
         self._keep = keep
         self._response = response_object(heading, request)
@@ -212,6 +213,7 @@ class ResponseRecords:
     # -- the end ----------------------------------------------------------------------------------
 
     def _finish(self, end: Finished) -> bytes:
+        self.over = True
         status = _STATUS.get(end.reason, "completed")
         said = b"" if self._kind or self._output else self._begin_message()
         said += self._close(status)
