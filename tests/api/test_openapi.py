@@ -106,7 +106,7 @@ def fuzz(url: str, document: Any, examples: int) -> dict[int, int]:
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(2, id="short"), pytest.param(250, id="long", marks=pytest.mark.slow)]
+    "examples", [pytest.param(2, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
 )
 @pytest.mark.filterwarnings("default")  # of schemathesis and what it imports
 async def test_no_request_breaks_the_server(build: Callable[..., Any], examples: int) -> None:
