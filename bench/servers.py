@@ -41,6 +41,7 @@ class Setup:
     Attributes:
         context: cells of the whole pool, shared by `parallel` sequences.
         unified: rivals keep one pool too; else they cut it into `parallel` equal parts.
+        embedding: rivals are started to embed, which they cannot do beside generating.
         step_budget: only trillama has it: auto, off, or prompt tokens per step.
         rival_flags: more arguments for llama-server.
     """
@@ -50,6 +51,7 @@ class Setup:
     context: int
     threads: int
     unified: bool = True
+    embedding: bool = False
     step_budget: str = "auto"
     rival_flags: tuple[str, ...] = ()
 
@@ -100,6 +102,8 @@ def llama_server_command(binary: Path, setup: Setup, port: int) -> Command:
     argv += ["-c", cells, "-np", str(setup.parallel), "-t", threads, "-tb", threads]
     argv += ["--kv-unified" if setup.unified else "--no-kv-unified"]
     argv += ["--flash-attn", "auto", "--cache-type-k", "f16", "--cache-type-v", "f16"]
+    if setup.embedding:
+        argv += ["--embedding", "-b", "2048", "-ub", "2048"]
     argv += ["--no-webui", "--offline", "--log-verbosity", "1", *setup.rival_flags]
     return Command(argv, "llama", "/health")
 
@@ -108,6 +112,7 @@ def xllamacpp_command(setup: Setup, port: int) -> Command:
     """The llama-server inside the xllamacpp wheel, in its own environment."""
     script = Path(__file__).with_name("xllamacpp_child.py")
     sizes = [port, setup.context, setup.parallel, setup.threads, int(setup.unified)]
+    sizes += [int(setup.embedding)]
     argv = [str(xllamacpp_python()), str(script), str(setup.model), *map(str, sizes)]
     return Command(argv, "llama", "/health")
 

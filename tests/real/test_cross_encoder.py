@@ -12,6 +12,8 @@ import pytest
 from tests.support.house import ask, houses, model
 from tests.support.minilm import Reference
 from tests.support.tiny_bert import VOCABULARY, make_bert
+from trillama.engine.base import LoadParams
+from trillama.engine.embedding import EmbeddingParams
 from trillama.engine.llama import LlamaBackend
 from trillama.models.convert import convert
 
@@ -67,3 +69,20 @@ async def test_an_embedder_does_not_rank(build: Callable[..., Any], tmp_path: Pa
 
     assert '"e" does not support rerank' in refused.json()["error"]["message"]
     assert '"r" does not support embeddings' in also.json()["error"]
+
+
+@pytest.mark.parametrize("positions", [1, 5, 63, 64])
+def test_any_number_of_positions(tmp_path: Path, positions: int) -> None:
+    """llama.cpp asserts that the rows of a graph divide among its sequences; ours always do."""
+    folder = make_bert(tmp_path / "bert")
+    (folder / "sentence_bert_config.json").write_text(f'{{"max_seq_length": {positions}}}')
+    path = convert(folder, tmp_path / "bert.gguf")
+    loaded = LlamaBackend().load(str(path), LoadParams())
+    for batch, sequences in ((0, 64), (64, 128), (96, 64), (1, 256)):
+        params = EmbeddingParams(batch=batch, sequences=sequences, longest=1024)
+        context = loaded.open_embeddings(params)
+        assert context.limits.longest == min(positions, 64)
+        row = context.embed([np.zeros(context.limits.longest, np.int32)])
+        assert np.isfinite(row).all()
+        context.close()
+    loaded.close()

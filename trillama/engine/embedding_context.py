@@ -32,13 +32,9 @@ for _row in (_row_of_sequence, _row_of_token):
     _row.restype, _row.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int32]
 
 
-PACK_CPU, PACK_GPU = 256, 4096
-"""Tokens worth computing together. Attention runs over all pairs of a batch, other inputs' tokens
-masked out: beyond some hundred tokens a CPU wastes more on that than the larger products save."""
-
-
-EXACT_BATCH = 1024
-"""Tokens up to which the scores of all pairs are kept in memory."""
+PACK_CPU, PACK_GPU = 64, 4096
+"""Tokens worth computing together. Up to 64 rows a CPU's flash attention computes each by itself,
+so that an input has the very same row alone and among others; beyond that it gains some 20 %."""
 
 
 def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParams:
@@ -58,8 +54,9 @@ def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParam
     alone = facts.memory in _STATEFUL and facts.pooling is not Pooling.LAST
     whole = not _splits(facts)
     batch = max(params.batch, longest) if whole else params.batch
-    # With more sequences than rows of a graph the pooling's reserved graph fails an assertion.
     sequences = 1 if alone else min(params.sequences, batch)
+    # The reserved graph has as many rows of each sequence: rows left over fail an assertion there.
+    batch = -(-batch // sequences) * sequences
     return guards.check_context(
         ContextParams(
             cells=max(batch, longest),
@@ -68,16 +65,9 @@ def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParam
             micro_batch=batch,
             outputs=batch,
             threads=params.threads,
-            flash_attention=_flash_attention(params, facts, batch),
+            flash_attention=params.flash_attention,
         )
     )
-
-
-def _flash_attention(params: EmbeddingParams, facts: ModelFacts, batch: int) -> bool | None:
-    """Off for short batches of an encoder: it rounds keys and values to half precision there."""
-    if facts.memory is MemoryKind.NONE and batch <= EXACT_BATCH and params.flash_attention is None:
-        return False
-    return params.flash_attention
 
 
 def _splits(facts: ModelFacts) -> bool:
