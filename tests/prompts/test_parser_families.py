@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -429,3 +430,15 @@ def test_streamed_and_whole_are_the_same(name: str, data: st.DataObject) -> None
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
 
     assert told(family.parser(TOOLS), cut(text, cuts)) == told(family.parser(TOOLS), [text])
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_all_marks_reach_the_parser(name: str) -> None:
+    """Any mark may be a control token of some vocabulary, and such have to be asked for."""
+    family, golden = FAMILIES[name]
+    written = "".join([golden.one, golden.two, golden.nested, golden.empty])
+    control = r"<[|｜][^<>]+[|｜]>|<\|tool_call>|<tool_call\|>|\[[A-Z_]{4,}\]"
+    tags = r"</?(?:tool_call|tool_calls|TOOLCALL|arg_key|arg_value)>"
+    tokens = set(re.findall(f"{control}|{tags}", written))
+
+    assert {token for token in tokens if "DSML" not in token} <= set(family.marks)

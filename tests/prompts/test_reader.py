@@ -15,7 +15,7 @@ CALL = '<tool_call>{"name": "now"}</tool_call>'
 
 
 def reader(*, inside: bool = False) -> Reader:
-    splitter = ThinkingSplitter("<think>", "</think>", inside=inside, interrupts=HERMES.marks)
+    splitter = ThinkingSplitter("<think>", "</think>", inside=inside, interrupts=HERMES.openings)
     return Reader(splitter, HERMES.parser(TOOLS))
 
 
@@ -28,6 +28,7 @@ def reader(*, inside: bool = False) -> Reader:
         (f"<think>hm{CALL}</think>", False, Told("</think>", (NOW,), thinking="hm")),
         (f"{CALL}<think>", False, Told("<think>", (NOW,))),
         ("<think>hm", False, Told("", thinking="hm")),
+        ("hm </tool_call> </think>x", True, Told("x", thinking="hm </tool_call> ")),
     ],
 )
 def test_calls_come_after_the_reasoning(text: str, inside: bool, wanted: Told) -> None:

@@ -242,7 +242,7 @@ class Prompter:
         if tags is None or self._request.verbatim:
             return None
         inside = self._template.starts_inside_thinking(text)
-        interrupts = self._family.marks if self._tools and self._family.interrupts else ()
+        interrupts = self._family.openings if self._tools and self._family.interrupts else ()
         return ThinkingSplitter(tags.open, tags.close, inside=inside, interrupts=interrupts)
 
     def _shown(self) -> dict[int, str]:

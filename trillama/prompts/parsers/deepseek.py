@@ -95,4 +95,8 @@ DEEPSEEK = Family(
         ),
     ),
 )
-DEEPSEEK_DSML = Family("deepseek-dsml", (_dsml("function_calls"), _dsml("tool_calls")))
+DEEPSEEK_DSML = Family(
+    "deepseek-dsml",
+    (_dsml("function_calls"), _dsml("tool_calls")),
+    others_marks=("｜DSML｜",),
+)

@@ -79,8 +79,12 @@ class Family:
     @property
     def marks(self) -> tuple[str, ...]:
         """Texts that must reach the parser, even where they are control tokens."""
-        calls = (form.mark for form in self.forms if not form.first)
-        return (*calls, *self.silent, *self.others_marks)
+        return (*self.openings, *self.silent, *self.others_marks)
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """The marks that calls begin with."""
+        return tuple(form.mark for form in self.forms if not form.first)
 
     def parser(self, tools: Tools, prompt: str = "") -> AnswerParser:
         """A parser for one answer to ``prompt``, which offers ``tools``."""

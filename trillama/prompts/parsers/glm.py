@@ -58,6 +58,7 @@ GLM = Family(
     "glm",
     (Form("<tool_call>", lambda: Until(CLOSE), _read),),
     interrupts=True,
+    others_marks=(CLOSE, _KEY, _KEY_END, _VALUE, _VALUE_END),
     envelopes=(
         Envelope(
             "<tool_call>{name}\n",

@@ -50,6 +50,7 @@ GRANITE = Family(
     "granite",
     (json_form("<|tool_call|>"), json_form("<tool_call>", "</tool_call>")),
     envelopes=(json_calls("<|tool_call|>[", "]"),),
+    others_marks=("</tool_call>",),
 )
 GIGACHAT = Family(
     "gigachat",
@@ -60,6 +61,7 @@ NEMOTRON = Family(
     "nemotron",
     (json_form("<TOOLCALL>", "</TOOLCALL>"),),
     envelopes=(json_calls("<TOOLCALL>[", "]</TOOLCALL>"),),
+    others_marks=("</TOOLCALL>",),
 )
 FIREFUNCTION = Family(
     "firefunction", (json_form("functools"),), envelopes=(json_calls("functools[", "]"),)
@@ -68,6 +70,7 @@ TOOL_CALLS = Family(
     "tool-calls",
     (Form("<tool_calls>", lambda: Until("</tool_calls>"), _read_lines),),
     envelopes=(json_calls("<tool_calls>[", "]</tool_calls>"),),
+    others_marks=("</tool_calls>",),
 )
 APERTUS = Family(
     "apertus",

@@ -27,4 +27,4 @@ def read(text: str, tools: Tools) -> Iterator[ToolCall]:
 
 FORM = Form("<tool_call>", functools.partial(JsonThen, CLOSE), read)
 ENVELOPE = Envelope('<tool_call>\n{"name": "{name}", "arguments": ', f"}}\n{CLOSE}", joint="\n")
-HERMES = Family("hermes", (FORM,), interrupts=True, envelopes=(ENVELOPE,))
+HERMES = Family("hermes", (FORM,), interrupts=True, envelopes=(ENVELOPE,), others_marks=(CLOSE,))

@@ -62,6 +62,7 @@ MINIMAX = Family(
     "minimax",
     (Form("<minimax:tool_call>", lambda: Until(_CLOSE), _read),),
     interrupts=True,
+    others_marks=(_CLOSE,),
     envelopes=(
         Envelope(
             '<invoke name="{name}">\n',

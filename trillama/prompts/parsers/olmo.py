@@ -39,7 +39,11 @@ def _python(body: str) -> Iterator[ToolCall]:
     return iter(found)
 
 
-OLMO = Family("olmo", (Form("<function_calls>", lambda: Until(_OLMO_END), _read_olmo),))
+OLMO = Family(
+    "olmo",
+    (Form("<function_calls>", lambda: Until(_OLMO_END), _read_olmo),),
+    others_marks=(_OLMO_END,),
+)
 LFM2 = Family(
     "lfm2",
     (Form("<|tool_call_start|>", lambda: Until(_LFM2_END), _read_lfm2),),

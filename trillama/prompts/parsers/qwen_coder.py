@@ -77,6 +77,7 @@ QWEN_CODER = Family(
     "qwen3-coder",
     (Form("<tool_call>", _end, read), BARE),
     interrupts=True,
+    others_marks=(CLOSE,),
     envelopes=(
         Envelope(
             "<tool_call>\n<function={name}>\n",
@@ -96,6 +97,7 @@ def _read_seed(text: str, tools: Tools) -> Iterator[ToolCall]:
 SEED = Family(
     "seed",
     (Form("<seed:tool_call>", lambda: Until("</seed:tool_call>"), _read_seed), BARE),
+    others_marks=("</seed:tool_call>",),
     envelopes=(
         Envelope(
             "<seed:tool_call>\n<function={name}>\n",
