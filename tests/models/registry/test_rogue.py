@@ -502,3 +502,35 @@ async def test_headers_without_end(bench: Callable[..., Any], rogue: Rogue) -> N
 
     rogue.traps["/manifests/"] = flood
     await refused(bench, TrillamaError, "breaks the protocol")
+
+
+async def test_http_where_https_was_meant(bench: Callable[..., Any], world: World) -> None:
+    """Told at once, with what can be done; trying again would not help."""
+
+    async def plain(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await stream.aclose()
+
+    world.servers["93.184.216.34", 443] = plain
+    one = await bench()
+    with pytest.raises(RegistryError, match="speaks no https .* say insecure"):
+        await one.pull(NAME, insecure=False)
+    assert len(world.connections) == 1
+
+
+async def test_names_of_hugging_face(bench: Callable[..., Any], rogue: Rogue, world: World) -> None:
+    """A quantisation is a tag; the realm of its other host is known."""
+    world.add("hf.co", rogue)
+    world.add("huggingface.co", rogue)
+    rogue.put("user/Repo-GGUF", WEIGHTS, tag="Q4_K_M")
+    one = await bench()
+    await one.pull("hf.co/user/Repo-GGUF:Q4_K_M")
+    assert rogue.seen[0].path == "/v2/user/Repo-GGUF/manifests/Q4_K_M"
+
+    challenge = 'Bearer realm="http://huggingface.co/v2/token",service="s",scope="x"'
+    rogue.traps |= {"/manifests/": reply(401, www_authenticate=challenge)}
+    rogue.traps |= {"/v2/token": reply(200, b'{"token":"abc"}')}
+    with pytest.raises(Unauthorized, match="access denied"):
+        await one.pull("hf.co/user/Repo-GGUF:Q8_0")
+    assert any(call.path.startswith("/v2/token") for call in rogue.seen)

@@ -20,7 +20,7 @@ from typing import Any
 import httpcore
 import trio
 
-from .errors import AddressRefused, Transient
+from .errors import AddressRefused, RegistryError, Transient
 
 CONNECT_TIMEOUT = 20.0
 WIDE_READ = 1 << 18
@@ -137,6 +137,16 @@ class Network(httpcore.AsyncNetworkBackend):
         await trio.sleep(seconds)
 
 
+def _no_https(host: str | None, error: ssl.SSLError) -> RegistryError:
+    """Trouble that trying again does not mend."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RegistryError(f"{host} cannot be trusted: {error.verify_message}")
+    return RegistryError(
+        f"{host} speaks no https ({error.reason or error}); "
+        "where http is meant, say insecure, or name it in the setting REGISTRIES"
+    )
+
+
 def _words(error: BaseException) -> str:
     inner = getattr(error, "exceptions", None) or getattr(error.__cause__, "exceptions", None)
     told: Any = inner[0] if inner else error
@@ -188,7 +198,12 @@ class Wire(httpcore.AsyncNetworkStream):
             self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True
         )
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError, timeout):
-            await secure.do_handshake()
+            try:
+                await secure.do_handshake()
+            except trio.BrokenResourceError as error:
+                if isinstance(error.__cause__, ssl.SSLError):
+                    raise _no_https(server_hostname, error.__cause__) from None
+                raise
         return Wire(secure)
 
     def get_extra_info(self, info: str) -> Any:

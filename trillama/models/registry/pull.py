@@ -8,7 +8,7 @@ byte of a blob is asked for, and a blob enters the store under the digest of its
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,8 +24,8 @@ from ..holds import Holds
 from ..manifest import MANIFEST_CAP, MANIFEST_TYPE, Layer, Manifest, parse_manifest
 from ..tree import ManifestTree, name_of
 from .download import Download
-from .errors import RegistryError, Transient
-from .session import Ask
+from .errors import RegistryError
+from .session import Ask, patiently
 from .source import Source
 from .transfers import Transfers
 
@@ -33,7 +33,6 @@ MAX_LAYERS = 10_000
 AT_ONCE = 4
 """Blobs of one model that come at once."""
 REPORT_EVERY = 0.06
-MANIFEST_TRIES = 3
 TENSOR = "application/vnd.ollama.image.tensor"
 
 
@@ -252,17 +251,3 @@ async def fetch_manifest(source: Source, wanted: ModelReference) -> bytes:
     if wanted.digest and Digest(f"sha256:{hashlib.sha256(data).hexdigest()}") != wanted.digest:
         raise RegistryError(f"pull model manifest: the registry's is not {wanted.digest}")
     return data
-
-
-async def patiently(ask: Callable[[], Awaitable[bytes]]) -> bytes:
-    """What ``ask`` gives, at the third try at the latest.
-
-    Raises:
-        Transient: of the third.
-    """
-    for tries in range(1, MANIFEST_TRIES):
-        try:
-            return await ask()
-        except Transient as error:
-            await trio.sleep(max(float(tries) / 2, min(error.retry_after, 30.0)))
-    return await ask()

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
@@ -36,12 +37,14 @@ TOKEN_CAP, WORDS_CAP = 64 << 10, 8 << 10
 SILENCE = 60.0
 """Seconds without a byte after which a connection is given up, where nobody says otherwise."""
 
+TRIES = 3
 COMPATIBLE = "0.30.3"
 """Ollama's registry gives newer models only to programs that say they are new enough."""
 USER_AGENT = f"ollama/{COMPATIBLE} ({platform.machine()} linux) trillama/{__version__}"
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
+T = TypeVar("T")
 Content = bytes | Callable[[], AsyncIterator[bytes]] | None
 
 
@@ -362,3 +365,17 @@ async def refuse(reply: Reply) -> None:
 
 def _seconds(text: str) -> float:
     return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
+
+
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """What ``ask`` gives, at the third try at the latest.
+
+    Raises:
+        Transient: of the third.
+    """
+    for tries in range(1, TRIES):
+        try:
+            return await ask()
+        except Transient as error:
+            await trio.sleep(max(float(tries) / 2, min(error.retry_after, 30.0)))
+    return await ask()

@@ -22,7 +22,7 @@ from trillama.base.names import Digest, parse_name
 from ..manifest import Layer
 from .errors import RegistryError, Transient
 from .pace import Patience
-from .session import Ask, Reply, Session, refuse
+from .session import Ask, Reply, Session, patiently, refuse
 from .source import Source
 
 log = structlog.get_logger(__name__)
@@ -96,21 +96,12 @@ class Upload:
         Raises:
             RegistryError, StoreError: it cannot be brought there.
         """
+        place = await patiently(self._open)  # who cannot be reached at all is told so soon
         bearing, tries = Patience(patience, trio.current_time()), 0
-        place = ""
-        while True:
+        while place is not None:
             before = self._sent
             try:
-                if not place:
-                    if await self._exists() or not (place := await self._begin()):
-                        break
-                elif tries:
-                    place = await self._where_were_we(place)
-                while place and self._sent < self.layer.size:
-                    place = await self._send_chunk(place)
-                if place:
-                    await self._commit(place)
-                    break
+                place = await self._send_from(place, resumed=tries > 0)
             except Transient as error:
                 if self._sent > before:
                     bearing.progress(trio.current_time())
@@ -122,6 +113,19 @@ class Upload:
                 await trio.sleep(delay)
         self._sent, self._slice, self.trouble = self.layer.size, None, ""
 
+    async def _send_from(self, place: str, *, resumed: bool) -> str | None:
+        """Go on at ``place``; None when all is there, else a place where to begin anew."""
+        if resumed and not (place := await self._where_were_we(place)):
+            return await self._open()
+        while self._sent < self.layer.size:
+            place = await self._send_chunk(place)
+        await self._commit(place)
+        return None
+
+    async def _open(self) -> str | None:
+        """Where the blob is to be sent; None if the registry has it."""
+        return None if await self._exists() else await self._begin()
+
     async def _exists(self) -> bool:
         ask = Ask(method="HEAD", url=self._source.blob(self._digest))
         async with await self._session.send(ask) as reply:
@@ -130,15 +134,15 @@ class Upload:
             await refuse(reply)
             return True
 
-    async def _begin(self) -> str:
-        """Open an upload; returns its URL, or "" where the registry had the blob elsewhere."""
+    async def _begin(self) -> str | None:
+        """Open an upload; returns its URL, or None where the registry had the blob elsewhere."""
         query = urlencode({"mount": self._digest, "from": self._sibling})
         url = f"{self._source.base}/blobs/uploads/" + (f"?{query}" if self._sibling else "")
         self._sent, self._sums = 0, []
         headers = {"Content-Length": "0"}
         async with await self._session.send(Ask(method="POST", url=url, headers=headers)) as reply:
             await refuse(reply)
-            return "" if reply.status == 201 else _place(reply)
+            return None if reply.status == 201 else _place(reply)
 
     @property
     def _sibling(self) -> str:
