@@ -22,9 +22,9 @@ import msgspec
 import trio
 
 from bench import machine
-from bench.load import Load, Target, measure, stream_into
+from bench.load import Load, Target, measure, run_load, stream_into
 from bench.report import RESULTS
-from bench.servers import Setup, open_server
+from bench.servers import Running, Setup, open_server
 from bench.stats import Reply, median
 
 SCHEMA = {
@@ -56,16 +56,22 @@ BOMBS: tuple[dict[str, Any], ...] = (
 
 
 class Pair(msgspec.Struct):
-    """Output tokens/s of neighbouring runs; `forced` tokens came without a sample of their own."""
+    """Neighbouring runs: output tokens/s, and the server's processor time a token in ms."""
 
     clients: int
     free: float
     kept: float
+    free_cpu: float
+    kept_cpu: float
     wrong: int
 
     @property
     def ratio(self) -> float:
         return self.kept / self.free
+
+    @property
+    def cpu_ratio(self) -> float:
+        return self.free_cpu / self.kept_cpu
 
 
 class Bombed(msgspec.Struct):
@@ -88,14 +94,25 @@ class Question:
         return Load(self.clients, 32, self.new_tokens, self.clients * self.requests, seed=seed)
 
 
-def compare(target: Target, question: Question, seed: int) -> Pair:
-    """One run without and one with the schema."""
-    rates, wrong = [], 0
+def cpu_seconds(pid: int) -> float:
+    """Processor time a process has taken; unlike a rate it hardly depends on its neighbours."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def compare(server: Running, question: Question, seed: int) -> Pair:
+    """One run without and one with the schema, after a request each that warms up."""
+    rates, costs, wrong = [], [], 0
     for extra in ({}, {"format": SCHEMA}):
-        summary, _ = measure(replace(target, extra=extra), question.load(seed))
+        target = replace(server.target, extra=extra)
+        trio.run(run_load, target, replace(question.load(seed + 1_000_003), new_tokens=8))
+        before = cpu_seconds(server.pid or os.getpid())
+        summary, replies = measure(target, question.load(seed), warm_up=False)
+        spent = cpu_seconds(server.pid or os.getpid()) - before
         rates.append(summary.output_rate)
+        costs.append(1e3 * spent / max(1, sum(reply.output_tokens for reply in replies)))
         wrong += summary.errors + summary.wrong_lengths
-    return Pair(question.clients, rates[0], rates[1], wrong)
+    return Pair(question.clients, rates[0], rates[1], costs[0], costs[1], wrong)
 
 
 async def bomb(target: Target, streams: int, seconds: float) -> Bombed:
@@ -133,13 +150,19 @@ async def bomb(target: Target, streams: int, seconds: float) -> Bombed:
 
 
 def format_pairs(pairs: list[Pair]) -> str:
-    lines = [f"{'clients':>8}{'free':>10}{'schema':>10}{'ratio':>8}{'range':>16}   tokens/s"]
+    head = f"{'clients':>8}{'free':>10}{'schema':>10}{'ratio':>8}{'range':>16}   tokens/s"
+    lines = [f"{head}{'free':>10}{'schema':>10}{'ratio':>8}   CPU ms a token"]
     for clients in dict.fromkeys(pair.clients for pair in pairs):
         mine = [pair for pair in pairs if pair.clients == clients]
         ratios = sorted(pair.ratio for pair in mine)
         free, kept = (median([getattr(pair, name) for pair in mine]) for name in ("free", "kept"))
         spread = f"{ratios[0]:.2f}..{ratios[-1]:.2f}"
-        lines.append(f"{clients:8}{free:10.1f}{kept:10.1f}{median(ratios):8.2f}{spread:>16}")
+        costs = [
+            median([getattr(pair, name) for pair in mine]) for name in ("free_cpu", "kept_cpu")
+        ]
+        cpu = median([pair.cpu_ratio for pair in mine])
+        rates = f"{clients:8}{free:10.1f}{kept:10.1f}{median(ratios):8.2f}{spread:>16}"
+        lines.append(f"{rates}{costs[0]:21.2f}{costs[1]:10.2f}{cpu:8.2f}")
         if wrong := sum(pair.wrong for pair in mine):
             lines.append(f"  ! {wrong} errors or answers of another length")
     return "\n".join(lines)
@@ -168,7 +191,7 @@ def main(
     result: dict[str, Any] = {"facts": machine.describe()}
     with open_server("trillama", Setup(model, max(counts) + 4, cells, threads)) as server:
         done = [
-            compare(server.target, Question(count, **sizes), seed)
+            compare(server, Question(count, **sizes), seed)
             for count in counts
             for seed in range(pairs)
         ]

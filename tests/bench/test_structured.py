@@ -29,11 +29,16 @@ def test_the_schema_is_one_and_outlasts_every_answer() -> None:
 
 def test_ratios_are_those_of_neighbours() -> None:
     """The middle one, and their range."""
-    pairs = [Pair(1, 100.0, 99.0, 0), Pair(1, 50.0, 55.0, 0), Pair(1, 80.0, 76.0, 2)]
+    pairs = [
+        Pair(1, 100.0, 99.0, 2.0, 1.0, 0),
+        Pair(1, 50.0, 55.0, 2.0, 2.0, 0),
+        Pair(1, 80.0, 76.0, 2.0, 4.0, 2),
+    ]
     text = format_pairs(pairs)
 
     assert "0.99" in text
     assert "0.95..1.10" in text
+    assert text.splitlines()[1].endswith("1.00")
     assert "! 2 errors" in text
 
 
