@@ -171,6 +171,32 @@ async def test_an_answer_that_is_begun_keeps_the_schema_in_what_is_added(
     jsonschema.validate(json.loads(content), SCHEMA)
 
 
+CHANNELS = model(
+    "m",
+    capabilities=("completion", "thinking"),
+    chat_template=(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n{# <|channel|>analysis #}"
+    ),
+)
+
+
+@pytest.mark.parametrize("think", [True, False, None])
+@pytest.mark.parametrize("thoughts", ["", "hm {"])
+async def test_channels_hold_reasoning_and_answer_apart(
+    build: Callable[..., Any], think: bool | None, thoughts: str
+) -> None:
+    """A model of channels reasons in one, and the schema holds in the other."""
+    analysis = f"<|channel|>analysis<|message|>{thoughts}" if thoughts else ""
+    house = await build(CHANNELS, script=fixed(analysis or "hello"))
+    fields = {"format": SCHEMA, "options": {"temperature": 0}, "think": think}
+    thinking, content, reason = said(await chat(house, **fields))
+
+    assert thinking == (thoughts if think is not False else "")
+    jsonschema.validate(json.loads(content), SCHEMA)
+    assert reason == "stop"
+
+
 # -- ends ------------------------------------------------------------------------------------------
 
 

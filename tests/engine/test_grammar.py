@@ -169,9 +169,10 @@ def test_forced_tokens_come_in_parts_where_asked() -> None:
     """Nothing is lost at the limit of a step."""
     found = matcher(schema(NAME), INSIDE)
     assert found.take(EOS) == ord("<")
-    parts = [found.forced(3), found.forced(3), found.forced(3)]
+    parts = [found.forced(3), [found.take(ord("x"))], found.forced(3)]
 
     assert bytes(token for part in parts for token in part) == b"/think>"
+    assert taken(found, b'{"name":"x"}') == 12
 
 
 def test_tags_may_be_control_tokens() -> None:
@@ -180,6 +181,43 @@ def test_tags_may_be_control_tokens() -> None:
     assert found.take(IM_START) == IM_START
     assert taken(found, b"hm <s>") == 6
     assert found.take(256) == 256
+    assert taken(found, b'{"name":"x"}') == 12
+
+
+CHANNELS = Reasoning("<s>thought<s>", "<|im_start|>you<s>say<s>", lead="<s>say<s>")
+
+
+def spelled(text: str) -> list[int]:
+    return VOCABULARY.tokenize(text).tolist()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ['<s>thought<s>so <im> it is<|im_start|>you<s>say<s>{"name":"x"}', '<s>say<s>{"name":"x"}'],
+)
+def test_reasoning_may_be_a_channel(answer: str) -> None:
+    """Marks of control tokens and words: one of two frames is a must."""
+    found = matcher(schema(NAME), CHANNELS)
+    assert [found.take(token) for token in spelled(answer)] == spelled(answer)
+    assert found.done
+    assert taken(matcher(schema(NAME), CHANNELS), b"{") == 0
+
+
+def test_a_channel_is_left_where_the_model_would_end() -> None:
+    """By the whole frame of the answer."""
+    found = matcher(schema(NAME), CHANNELS)
+    for token in spelled("<s>thought<s>hm"):
+        assert found.take(token) == token
+    assert [found.take(EOS), *found.forced(99)] == spelled(CHANNELS.close)
+    assert taken(found, b'{"name":"x"}') == 12
+
+
+def test_without_reasoning_the_frame_of_the_answer_remains() -> None:
+    """Where thinking was declined."""
+    plain = Reasoning("", CHANNELS.close, lead=CHANNELS.lead)
+    found = matcher(schema(NAME), plain)
+    assert found.take(256) == 256
+    assert bytes(token for token in found.forced(99) if token < 256) == b"say"
     assert taken(found, b'{"name":"x"}') == 12
 
 

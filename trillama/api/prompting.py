@@ -27,6 +27,7 @@ from ..prompts.parsers.choose import family_named
 from ..prompts.parsers.contract import AnswerParser, Tools
 from ..prompts.parsers.family import Ids
 from ..prompts.parsers.forced import forced
+from ..prompts.parsers.harmony import HARMONY, channels
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
 from ..runner_pool import Tokenizer
@@ -159,13 +160,18 @@ class Prompter:
 
     def _reasoning(self, text: str) -> Reasoning | None:
         """Where an answer may think before a rule holds: not where thinking was declined."""
-        tags = self._template.tags
-        if tags is None or self._request.verbatim:
+        tags, messages = self._template.tags, self._request.messages
+        begun = bool(messages) and _continues(messages[-1])
+        unframed = self._request.raw or begun or not text
+        if self._request.verbatim:
+            return None
+        if self._family is HARMONY:
+            opened, closed, lead = channels(think=self._think is not False)
+            return None if unframed else Reasoning(opened, closed, lead=lead)
+        if tags is None:
             return None
         inside = self._template.starts_inside_thinking(text)
-        messages = self._request.messages
-        begun = bool(messages) and _continues(messages[-1])
-        if not inside and (self._think is False or self._request.raw or begun or not text):
+        if not inside and (self._think is False or unframed):
             return None
         return Reasoning(tags.open, tags.close, inside)
 
@@ -228,13 +234,16 @@ class Prompter:
     def _parser(self, text: str) -> AnswerParser | None:
         splitter, calls = self._splitter(text), None
         if self._reads_calls:
-            calls = self._family.parser(Tools(self._tools), text)
+            tools = Tools(() if self._request.constraint else self._tools)
+            calls = self._family.parser(tools, text)
         return Reader(splitter, calls) if splitter or calls else None
 
     @property
     def _reads_calls(self) -> bool:
-        if self._request.verbatim or self._request.constraint is not None:
+        if self._request.verbatim:
             return False
+        if self._request.constraint is not None:  # channels remain, calls do not come
+            return self._family is HARMONY and not self._request.raw
         return bool(self._tools) or (self._family.always and not self._request.raw)
 
     def _splitter(self, text: str) -> ThinkingSplitter | None:

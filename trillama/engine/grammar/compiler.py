@@ -25,14 +25,14 @@ from trillama.engine.base import Vocabulary
 from trillama.engine.threads import DEEP_STACK, LEAST_STACK, stack_size_of
 
 from .matcher import Matcher, Thought
-from .sources import Reasoning, grammar_text, option_name
+from .sources import Reasoning, atoms, grammar_text, option_name
 from .tokens import grammar_tokenizer
 
 log = structlog.get_logger(__name__)
 
 DEADLINE = 1.5
 """Seconds a grammar may take to compile."""
-PATIENCE = 0.1
+PATIENCE = 0.03
 """Seconds after which a compiling thread gives way to others."""
 AT_ONCE = 2
 """Grammars compiled at once, those left behind included."""
@@ -103,7 +103,7 @@ class GrammarCompiler:
             kept.deep_copy(),
             self._spelled,
             self._vocabulary.is_eog,
-            self._thought(reasoning, tokenizer) if reasoning else None,
+            self._thought(reasoning, tokenizer) if reasoning and reasoning.wanted else None,
             patient=patient,
         )
 
@@ -119,8 +119,9 @@ class GrammarCompiler:
             return self._tokenizer
 
     def _thought(self, reasoning: Reasoning, tokenizer: LLTokenizer) -> Thought:
-        control = self._vocabulary.controls.get(reasoning.close)
-        closing = tokenizer.tokenize_str(reasoning.close) if control is None else [control]
+        closing: list[int] = []
+        for atom in atoms(reasoning.close, self._vocabulary.controls):
+            closing += [atom] if isinstance(atom, int) else tokenizer.tokenize_str(atom)
         begun = "" if reasoning.inside else reasoning.open
         return Thought(begun.encode(), reasoning.close.encode(), closing)
 

@@ -98,6 +98,8 @@ class Matcher:
         Returns:
             the token to go on with: another one where the model would end inside its reasoning.
         """
+        if self._taken:  # more was forced than one step had room for
+            return self._taken.pop(0)
         if self._matcher.try_consume_tokens([token]) != 1:
             self._caution = WARY
             return self._end_thought() if self._is_eog[token] else -1

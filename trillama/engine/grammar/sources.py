@@ -54,13 +54,20 @@ class Reasoning(msgspec.Struct, frozen=True):
     """The reasoning that may come before an answer.
 
     Attributes:
-        open, close: the tags around it.
+        open, close: the tags around it; ``open`` is "" where no reasoning may come.
         inside: the prompt has opened it already; otherwise the model may, or may not.
+        lead: what stands before an answer without reasoning.
     """
 
     open: str
     close: str
     inside: bool = False
+    lead: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        """Reasoning may come."""
+        return self.inside or bool(self.open)
 
 
 def option_name(constraint: Constraint) -> str:
@@ -92,17 +99,41 @@ def grammar_text(
     return json.dumps({"grammars": [lead, {**answer, "name": "answer"}]})
 
 
+def atoms(text: str, controls: Mapping[str, int]) -> list[str | int]:
+    """``text`` cut into plain text and the ids of control tokens."""
+    names = sorted((name for name in controls if name and name in text), key=len, reverse=True)
+    if not names:
+        return [text]
+    parts = re.split("(" + "|".join(map(re.escape, names)) + ")", text)
+    return [controls.get(part, part) for part in parts if part]
+
+
 def _preamble(reasoning: Reasoning, controls: Mapping[str, int]) -> str:
-    close = reasoning.close
-    if close in controls:
-        thought = f"thought: THOUGHT? <[{controls[close]}]>\nTHOUGHT: /(?s:.+)/"
-    else:
-        thought = f"thought[lazy]: /(?s:.*){_slashed(close)}/"
-    opened = f"<[{controls[reasoning.open]}]>" if reasoning.open in controls else None
-    opened = opened or json.dumps(reasoning.open, ensure_ascii=False)
-    begin = "thought" if reasoning.inside else f"(BLANK {opened} thought)?"
-    blank = r"BLANK: /[\x20\n\r\t]{0,16}/"
-    return f"start: {begin} BLANK @answer\n{thought}\n{blank}\n"
+    lead = _sequence(atoms(reasoning.lead, controls)) if reasoning.lead else ""
+    rules = [r"BLANK: /[\x20\n\r\t]{0,16}/"]
+    begin = lead
+    if reasoning.wanted:
+        rules += _thought(atoms(reasoning.close, controls))
+        opened = f"BLANK {_sequence(atoms(reasoning.open, controls))} thought"
+        begin = f"({opened} | {lead})" if lead else f"({opened})?"
+    if reasoning.inside:
+        begin = "thought"
+    return "\n".join([f"start: {begin} BLANK @answer", *rules, ""])
+
+
+def _thought(close: list[str | int]) -> list[str]:
+    """Rules for anything up to the closing tag, and the tag."""
+    first, *rest = close
+    if isinstance(first, int):
+        return [f"thought: THOUGHT? {_sequence(close)}", "THOUGHT: /(?s:.+)/"]
+    return [f"thought: until {_sequence(rest)}", f"until[lazy]: /(?s:.*){_slashed(first)}/"]
+
+
+def _sequence(found: list[str | int]) -> str:
+    return " ".join(
+        f"<[{atom}]>" if isinstance(atom, int) else json.dumps(atom, ensure_ascii=False)
+        for atom in found
+    )
 
 
 def _slashed(text: str) -> str:

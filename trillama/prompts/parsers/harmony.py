@@ -131,6 +131,13 @@ class HarmonyParser:
         self._count += 1
 
 
+def channels(*, think: bool) -> tuple[str, str, str]:
+    """What opens and closes an answer's reasoning, and what its content begins with."""
+    final = f"{_CHANNEL}final{_MESSAGE}"
+    analysis = f"{_CHANNEL}analysis{_MESSAGE}" if think else ""
+    return analysis, f"<|end|>{_START}assistant{final}", final
+
+
 def _parser(tools: Tools, prompt: str) -> AnswerParser:
     return HarmonyParser(tools, prompt)
 

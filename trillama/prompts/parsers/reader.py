@@ -31,7 +31,7 @@ class Reader:
         if self._calls is None or not content:
             return Piece(content, thinking) if thinking or content else NOTHING
         found = self._calls.push(content)
-        return Piece(found.content, thinking, found.tool_calls)
+        return Piece(found.content, thinking + found.thinking, found.tool_calls)
 
     def finish(self) -> Piece:
         """See ``AnswerParser``."""
@@ -40,4 +40,5 @@ class Reader:
             return Piece(content, thinking)
         found, rest = self._calls.push(content), self._calls.finish()
         calls = found.tool_calls + rest.tool_calls
+        thinking += found.thinking + rest.thinking
         return Piece(found.content + rest.content, thinking, calls)
