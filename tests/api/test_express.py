@@ -155,6 +155,18 @@ async def test_the_bytes_are_the_same(
     assert len(watch.written) == taken
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_other_dialects_take_the_same_road(
+    slowly: Callable[..., Any], watch: Watch, path: str
+) -> None:
+    """A token's event is written without waking a task in their streams too."""
+    house = await slowly(script=count(60))
+    fields = {"input": "x"} if path == "/v1/responses" else {"max_tokens": 100}
+    await raw(await connect(house), path, stream=True, **fields)
+
+    assert len(watch.written) > 30
+
+
 async def test_a_connection_goes_on_after_a_fast_stream(
     slowly: Callable[..., Any], watch: Watch
 ) -> None:

@@ -40,6 +40,16 @@ async def test_a_verbatim_answer_is_shown_as_it_was_said(build: Callable[..., An
     assert (verbatim.thinking, verbatim.content) == ("", "<think>hm</think>42")
 
 
+async def test_tokens_of_reasoning_are_counted(build: Callable[..., Any]) -> None:
+    """The end mark of the reasoning counts with what follows it, or with neither."""
+    house = await build(THINKER, script=fixed("<think>hmhm</think>42"))
+    _, end = await answer(house)
+    _, verbatim = await answer(house, verbatim=True)
+
+    assert len("<think>hmhm") - 1 <= end.thinking_tokens <= len("<think>hmhm</think>")
+    assert verbatim.thinking_tokens == 0
+
+
 async def test_the_end_tells_the_stop_string(build: Callable[..., Any]) -> None:
     """Which of them it was; "" where the model itself ended."""
     house = await build(script=fixed("one two three"))

@@ -85,6 +85,7 @@ class Turn:
         self._started = started
         self._parser = prompt.parser
         self._satisfied = False  # the one call that was wanted has been made
+        self._thinking_tokens = self._silent_tokens = 0
         self._scores: list[TokenLogprob] = []
         self.tokens: list[int] | None = None
 
@@ -123,12 +124,24 @@ class Turn:
             if event.scores:
                 self._scores += token_logprobs(event, self._lease.runner.vocabulary)
             parser = self._parser
-            said = self._said(parser.push(event.text) if parser else Piece(event.text))
+            read = parser.push(event.text) if parser else Piece(event.text)
+            if parser:
+                self._count_thinking(read, len(event.tokens))
+            said = self._said(read)
             found += said
             if self._prompt.single and any(piece.tool_calls for piece in said):
                 self._satisfied = True
                 self._answer.stop()
         return found
+
+    def _count_thinking(self, said: Piece, tokens: int) -> None:
+        """Tokens that say nothing yet belong to what is said next."""
+        self._silent_tokens += tokens
+        if said.content or said.tool_calls:
+            self._silent_tokens = 0
+        elif said.thinking:
+            self._thinking_tokens += self._silent_tokens
+            self._silent_tokens = 0
 
     def _said(self, found: Piece) -> list[Piece]:
         """What a parser found as a client is told it: text, then calls with ids of their own."""
@@ -157,6 +170,7 @@ class Turn:
             tokens=tuple(self.tokens or ()),
             stop=done.stop,
             malformed=self._parser is not None and self._parser.malformed,
+            thinking_tokens=self._thinking_tokens,
         )
         return [*rest, end]
 

@@ -136,6 +136,7 @@ class Finished:
         tokens: prompt and answer, if they were asked for.
         stop: the stop string that ended the answer, "" if none did.
         malformed: a tool call was begun that is none; its text came as content.
+        thinking_tokens: tokens of the answer that were reasoning, its marks included.
     """
 
     reason: StopReason
@@ -146,6 +147,7 @@ class Finished:
     tokens: tuple[int, ...] = ()
     stop: str = ""
     malformed: bool = False
+    thinking_tokens: int = 0
 
 
 TurnEvent: TypeAlias = Piece | Finished

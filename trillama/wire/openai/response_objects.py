@@ -18,7 +18,7 @@ def usage_object(end: Finished) -> dict[str, Any]:
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens},
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": end.thinking_tokens},
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }
 
