@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ from .commands.verbs import Table, Verb
 
 if TYPE_CHECKING:
     from .commands.client import Client
+    from .models.store import ModelStore
 
 
 @click.group(
@@ -50,6 +52,7 @@ def verb(
 
 
 arguments = click.argument("arguments", nargs=-1)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 
 
 @contextmanager
@@ -283,12 +286,54 @@ def help_on(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 
 @verb("inspect", least=1, most=1)
 @arguments
-@click.option("--json", "as_json", is_flag=True, help="Print JSON")
+@as_json
 def inspect(arguments: tuple[str, ...], as_json: bool) -> None:
     """Show metadata and tensors of a GGUF file, web address or model"""
     from .commands.inspect import inspected
 
     click.echo(inspected(arguments[0], load_settings(), as_json=as_json), nl=False)
+
+
+def store() -> ModelStore:
+    """The configured models folder, without a server."""
+    from .models.store import ModelStore
+
+    return ModelStore(Path(load_settings().models))
+
+
+@verb("prune", most=0)
+@arguments
+@click.option("--dry-run", is_flag=True, help="Only say what would go")
+@click.option("--older", default="", help="Age of broken-off downloads that go (default 168h)")
+@as_json
+def prune(arguments: tuple[str, ...], dry_run: bool, older: str, as_json: bool) -> None:
+    """Remove files that no model needs"""
+    from .commands.housekeeping import prune as sweep
+
+    click.echo(sweep(store(), older=older, dry_run=dry_run, json=as_json), nl=False)
+
+
+@verb("du", most=0)
+@arguments
+@as_json
+def du(arguments: tuple[str, ...], as_json: bool) -> None:
+    """Show what models cost on the disk"""
+    from .commands.housekeeping import du as usage
+
+    click.echo(usage(store(), json=as_json), nl=False)
+
+
+@verb("fsck", most=0)
+@arguments
+@click.option("--repair", is_flag=True, help="Put damaged files aside, so that a pull mends them")
+@as_json
+def fsck(arguments: tuple[str, ...], repair: bool, as_json: bool) -> None:
+    """Verify every manifest and blob"""
+    from .commands.housekeeping import fsck as check
+
+    text, status = check(store(), repair=repair, json=as_json)
+    click.echo(text, nl=False)
+    raise click.exceptions.Exit(status)
 
 
 @verb("doctor", most=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -80,6 +81,38 @@ def test_partial_downloads_last_a_week(store: ModelStore) -> None:
     age(partial, 3 * 24 * HOUR)
     assert store.prune() == 0
     age(partial, 8 * 24 * HOUR)
+    assert store.prune() == 1
+
+
+def test_a_download_in_another_process_stays(store: ModelStore) -> None:
+    """Whatever its age, it and the records of its parts; a record without data goes."""
+    name, other = (f"sha256-{letter * 64}-partial" for letter in "ab")
+    files = [store.blobs.folder / one for one in (name, f"{name}-0", f"{other}-0")]
+    for path in files:
+        path.write_bytes(b"half")
+        age(path, 10)
+    with files[0].open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        gone = store.sweep(partial_grace=0)
+    assert [one.file for one in gone] == [f"blobs/{files[2].name}"]
+    assert len(store.sweep(partial_grace=0)) == 2
+
+
+def test_a_dry_run_only_looks(store: ModelStore) -> None:
+    """It tells what would go, and how much; a hard link of somebody's file frees nothing."""
+    digest = store.blobs.publish_bytes(b"orphan")
+    grow_old(store)
+    (found,) = store.sweep(dry_run=True)
+    assert (found.file, found.kind, found.size) == (f"blobs/{digest.file_name}", "blob", 6)
+    assert store.sweep() == [found]
+
+
+def test_temporary_files_of_other_folders_go(store: ModelStore) -> None:
+    """What a crash left while a manifest was written."""
+    left = store.root / "manifests" / ".trillama-1"
+    left.write_bytes(b"{")
+    assert store.prune() == 0
+    age(left, 2 * HOUR)
     assert store.prune() == 1
 
 

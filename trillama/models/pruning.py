@@ -7,10 +7,15 @@ hour. Nothing is removed while a manifest is unreadable, because it may name any
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+import msgspec
 import structlog
 
 from trillama.base.errors import NotFound, TrillamaError
@@ -28,6 +33,9 @@ GRACE = 3600.0
 
 PARTIAL_GRACE = 7 * 24 * 3600.0
 """The same for what a broken-off pull has fetched, so that it can go on after a weekend."""
+
+TEMPORARY = ".trillama-"
+"""How the names of small files begin that are being written; see ``blobs/durable.py``."""
 
 
 def digests_of(manifest: Manifest) -> set[Digest]:
@@ -74,23 +82,51 @@ def remove_unreferenced(
     return [one for one in sorted(wanted) if holds.if_free(one, blobs.remove)]
 
 
-def remove_stale(tree: ManifestTree, blobs: BlobStore, holds: Holds) -> int:
+class Stale(msgspec.Struct, frozen=True):
+    """A file that nobody needs any more.
+
+    Attributes:
+        file: its path below the models folder.
+        kind: "blob", "download" for what a broken-off pull left, "temporary" for the rest.
+        size: bytes that its removal frees; 0 where the data is somebody else's file too.
+    """
+
+    file: str
+    kind: str
+    size: int
+
+
+def remove_stale(
+    tree: ManifestTree,
+    blobs: BlobStore,
+    holds: Holds,
+    *,
+    partial_grace: float = PARTIAL_GRACE,
+    dry_run: bool = False,
+) -> list[Stale]:
     """Remove what is older than the grace: unreferenced blobs, and whatever is no blob at all.
 
+    Args:
+        partial_grace: seconds for which what a broken-off pull left is kept.
+        dry_run: only look.
+
     Returns:
-        the number of files removed.
+        what was removed, or would be.
+
+    Raises:
+        CorruptModel: a manifest is unreadable, and may need any blob.
+        StoreError: the folder cannot be listed.
     """
-    try:
-        needed = referenced(tree)
-    except TrillamaError as error:
-        log.warning("nothing pruned: a manifest is unreadable", reason=error.message)
-        return 0
-
-    def needless(name: str) -> bool:
-        digest = Digest.of_file(name)
-        return digest is None or (digest not in needed and digest not in holds)
-
-    return _remove_old(blobs, needless)
+    needed = referenced(tree)
+    removed = []
+    for entry in _candidates(tree, blobs):
+        digest = Digest.of_file(entry.name)
+        if digest and (digest in needed or digest in holds):
+            continue
+        found = _stale(entry, tree.folder.parent, partial_grace)
+        if found and (dry_run or _take_away(entry, digest, holds)):
+            removed.append(found)
+    return removed
 
 
 def mend_names(blobs: BlobStore) -> int:
@@ -110,17 +146,63 @@ def mend_names(blobs: BlobStore) -> int:
     return count
 
 
-def _remove_old(blobs: BlobStore, needless: Callable[[str], bool]) -> int:
-    now = time.time()
-    count = 0
-    for entry in blobs.entries():
-        age = now - entry.stat(follow_symlinks=False).st_mtime
-        young = age < (PARTIAL_GRACE if "-partial" in entry.name else GRACE)
-        if young or entry.is_dir(follow_symlinks=False) or not needless(entry.name):
-            continue
-        try:
-            os.unlink(entry.path)
-            count += 1
-        except OSError as error:
-            log.warning("stale file not removed", file=entry.name, reason=error.strerror)
-    return count
+def _candidates(tree: ManifestTree, blobs: BlobStore) -> Iterator[os.DirEntry[str]]:
+    """All of the blobs folder, and what broken-off writing left in the others."""
+    yield from blobs.entries()
+    root = tree.folder.parent
+    for folder in (root, tree.folder, root / "references"):
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            yield from [one for one in entries if one.name.startswith(TEMPORARY)]
+
+
+def _stale(entry: os.DirEntry[str], root: Path, partial_grace: float) -> Stale | None:
+    try:
+        facts = os.lstat(entry.path)
+    except OSError:
+        return None
+    partial = "-partial" in entry.name
+    # The time of a hard link is its owner's; when the link was made is in the other one.
+    born = facts.st_ctime if facts.st_nlink > 1 else facts.st_mtime
+    young = time.time() - born < (partial_grace if partial else GRACE)
+    if young or stat.S_ISDIR(facts.st_mode):
+        return None
+    own = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+    # Of a download there is less on the disk than its length says.
+    size = min(facts.st_size, facts.st_blocks * 512) if partial else facts.st_size
+    kind = "download" if partial else "blob" if Digest.of_file(entry.name) else "temporary"
+    return Stale(os.path.relpath(entry.path, root), kind, size if own else 0)
+
+
+def _take_away(entry: os.DirEntry[str], digest: Digest | None, holds: Holds) -> bool:
+    try:
+        if digest:
+            return holds.if_free(digest, lambda _: _unlink(entry.path))
+        with _unused(entry) as free:
+            return free and _unlink(entry.path)
+    except OSError as error:
+        log.warning("stale file not removed", file=entry.name, reason=error.strerror)
+        return False
+
+
+def _unlink(path: str) -> bool:
+    os.unlink(path)
+    return True
+
+
+@contextlib.contextmanager
+def _unused(entry: os.DirEntry[str]) -> Iterator[bool]:
+    """Whether no pull of another process works on a download; none can begin meanwhile."""
+    data, partial, _ = entry.path.partition("-partial")
+    try:
+        descriptor = os.open(data + partial, os.O_RDONLY | os.O_CLOEXEC) if partial else -1
+    except FileNotFoundError:
+        descriptor = -1  # a record without its data
+    try:
+        if descriptor >= 0:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)

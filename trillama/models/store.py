@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,9 @@ from .capabilities import size_text, weight_facts
 from .gguf import read_gguf
 from .holds import Holds
 from .installed import FactsCache, InstalledModel, read_installed
+from .locking import StoreLock
 from .manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
-from .pruning import digests_of, remove_stale, remove_unreferenced
+from .pruning import PARTIAL_GRACE, Stale, digests_of, remove_stale, remove_unreferenced
 from .references import References
 from .tree import ManifestTree, Stamp, name_of, stamp_of
 from .validation import validate_weights
@@ -77,6 +77,7 @@ class ModelStore:
         blobs: what they name.
         holds: what an operation in progress needs, before a manifest names it.
         references: blobs that are somebody's own file.
+        lock: manifests do not change while blobs are pruned, by whatever program.
         unwanted: there once the bundled model was deleted, so that it does not come back.
     """
 
@@ -92,7 +93,7 @@ class ModelStore:
         self._facts = FactsCache(self.blobs)
         self._seen: dict[str, _Seen] = {}
         self._lent: dict[tuple[str, ...], InstalledModel] = {}
-        self._writing = threading.Lock()  # manifests do not change while blobs are pruned
+        self.lock = StoreLock(root)
 
     def __repr__(self) -> str:
         return f"<ModelStore {self.root} {len(self._seen)} manifests seen>"
@@ -205,7 +206,7 @@ class ModelStore:
             StoreFull.
         """
         needed = digests_of(media.parse_manifest(data))
-        with self._writing:
+        with self.lock:
             if missing := [one for one in sorted(needed) if not self.blobs.exists(one)]:
                 raise StoreError(f"{missing[0]} is not in the store, so no model can need it")
             before = self._needed_by(name)
@@ -235,7 +236,7 @@ class ModelStore:
             NotFound: there is no such model, or its manifest is another one than the pinned.
             StoreError.
         """
-        with self._writing:
+        with self.lock:
             path = self._path_of(wanted)
             bundled = self._is_bundled(path)
             needed = self._needed_by(name_of(path))
@@ -265,9 +266,26 @@ class ModelStore:
         return False
 
     def prune(self) -> int:
-        """Remove stale files of the blobs folder, see ``pruning``; the number of them."""
-        with self._writing:
-            return remove_stale(self.tree, self.blobs, self.holds)
+        """Remove stale files, see ``pruning``; the number of them. Nothing goes while a
+        manifest is unreadable, because it may need any blob.
+        """
+        try:
+            return len(self.sweep())
+        except TrillamaError as error:
+            log.warning("nothing pruned", reason=error.message)
+            return 0
+
+    def sweep(self, *, partial_grace: float = PARTIAL_GRACE, dry_run: bool = False) -> list[Stale]:
+        """Remove stale files, or only look for them; see ``remove_stale``."""
+        with self.lock:
+            removed = remove_stale(
+                self.tree, self.blobs, self.holds, partial_grace=partial_grace, dry_run=dry_run
+            )
+        for one in removed:
+            digest = None if dry_run else Digest.of_file(Path(one.file).name)
+            if digest:
+                self.references.forget(digest)
+        return removed
 
     def _needed_by(self, name: ModelName) -> set[Digest]:
         path = self.tree.spelled(name)
@@ -278,7 +296,7 @@ class ModelStore:
 
     def discard(self, digest: Digest) -> None:
         """Remove a blob unless somebody needs it."""
-        with self._writing:
+        with self.lock:
             self._drop([digest])
 
     def _drop(self, digests: Iterable[Digest]) -> list[Digest]:
