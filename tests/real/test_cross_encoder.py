@@ -31,7 +31,7 @@ def reference_score(folder: Path, query: str, document: str) -> float:
         words += [*encoder.ids(text)[:room], VOCABULARY.index("[SEP]")]
     if len(words) > 64:
         words = [*words[:63], words[-1]]
-    first = encoder.rows(words)[0]
+    first = encoder.rows([words])[0][0]
     pooled = np.tanh(encoder.dense(first, "pooler.dense"))
     return float(encoder.dense(pooled, "classifier")[0])
 
