@@ -144,23 +144,29 @@ def show(arguments: tuple[str, ...], **flags: bool) -> None:
 @click.option("--verbose", is_flag=True, help="Show timings for response")
 @click.option("--insecure", is_flag=True, help="Use an insecure registry")
 @click.option("--nowordwrap", is_flag=True, help="Don't wrap words to the next line automatically")
+@click.option("--format", default="", help="Response format: json, a JSON schema, or its file")
 @click.option("--think", is_flag=False, flag_value="true", help="Thinking: true, false or a level")
 @click.option("--hidethinking", is_flag=True, help="Hide thinking output")
+@click.option("--truncate", type=bool, is_flag=False, flag_value=True, help="Cut what is embedded")
+@click.option("--dimensions", type=click.IntRange(0), default=0, help="Length of an embedding")
 def run(arguments: tuple[str, ...], insecure: bool, **flags: Any) -> None:
     """Run a model"""
+    from .commands.answer import RunOptions
     from .commands.pull import pulling
-    from .commands.run import RunOptions, chat, run_once
 
     options = RunOptions(**flags)
     options.request()
     model, *words = arguments
     piped = "" if sys.stdin.isatty() else sys.stdin.read()
     pieces = [piped, *words] if piped else words
+    if not pieces and sys.stdin.isatty() and sys.stdout.isatty():
+        from .commands.chat import chat as work
+    else:
+        from .commands.run import run_once
+
+        work = partial(run_once, prompt=" ".join(pieces))
     with any_server() as client:
-        talk = not pieces and sys.stdin.isatty() and sys.stdout.isatty()
-        answer = partial(run_once, prompt=" ".join(pieces))
-        work = partial(chat if talk else answer, client, model, options=options)
-        pulling(client, model, work, insecure=insecure)
+        pulling(client, model, partial(work, client, model, options=options), insecure=insecure)
 
 
 @verb("stop", least=1, most=1)

@@ -1,110 +1,53 @@
-"""A chat in a terminal, with a server and a keyboard that follow a script."""
+"""One prompt, one answer: which request is made of it."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from trillama.commands.client import ServerRefused
-from trillama.commands.run import GREY, PLAIN, RunOptions, Shower, chat
-
-CTRL_C, CTRL_D = KeyboardInterrupt(), EOFError()
+from trillama.base.errors import BadRequest
+from trillama.commands.answer import RunOptions
+from trillama.commands.run import run_once
 
 
 class Server:
-    """Repeats what it is told; "refuse" is refused, "hang" is interrupted in mid-answer."""
+    """Has a model with these capabilities; keeps what it was asked."""
 
-    def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+    def __init__(self, *capabilities: str) -> None:
+        self.capabilities = list(capabilities)
+        self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    def call(self, *_: Any) -> None:
-        """The load."""
+    def call(self, _: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if path == "/api/show":
+            return {"capabilities": self.capabilities}
+        self.asked.append((path, body))
+        return {"embeddings": [[0.25, -1.0]]}
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        self.asked.append([message["content"] for message in body["messages"]])
-        word = self.asked[-1][-1]
-        if word == "refuse":
-            raise ServerRefused(400, "too long", streaming=True)
-        yield {"message": {"content": f"you said {word}"}}
-        if word == "hang":
-            raise CTRL_C
-        yield {"message": {"content": "."}, "done": True}
+        self.asked.append((path, body))
+        yield {"response": "Paris."}
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, *typed: str | BaseException) -> Server:
-    """Type these lines, then Ctrl-D."""
-    lines = iter([*typed, CTRL_D])
-
-    def keyboard(prompt: str) -> str:
-        line = next(lines)
-        if isinstance(line, BaseException):
-            raise line
-        return line
-
-    monkeypatch.setattr("builtins.input", keyboard)
-    server = Server()
-    chat(server, "tiny", RunOptions())  # type: ignore[arg-type]
-    assert next(lines, None) is None or "/bye" in typed
-    return server
+def test_a_model_that_answers_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    """The flags travel with the prompt; no prompt loads the model and prints nothing."""
+    server = Server("completion")
+    run_once(server, "m", "capital?", RunOptions(keepalive="5m"))  # type: ignore[arg-type]
+    assert server.asked == [
+        ("/api/generate", {"model": "m", "prompt": "capital?", "keep_alive": "5m"})
+    ]
+    assert capsys.readouterr().out == "Paris.\n\n"
+    with pytest.raises(BadRequest, match="does not embed"):
+        run_once(server, "m", "x", RunOptions(dimensions=2))  # type: ignore[arg-type]
 
 
-def test_the_conversation_is_sent_along_until_it_is_cleared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each question with what was said before; empty lines and commands are not sent."""
-    server = talk(monkeypatch, "one", "", "/?", "two", "/clear", "/nonsense", "three")
-
-    assert server.asked == [["one"], ["one", "you said one.", "two"], ["three"]]
-    shown = capsys.readouterr().out
-    assert "you said two.\n\n" in shown
-    assert "Unknown command '/nonsense'. Type /? for help" in shown
-
-
-def test_ctrl_c_ends_the_answer_and_not_the_chat(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What was said until then stays in the conversation; at the prompt it tells how to leave."""
-    server = talk(monkeypatch, "hang", CTRL_C, "two", "/bye", "never")
-
-    assert server.asked[1] == ["hang", "you said hang", "two"]
-    assert "Use Ctrl + d or /bye to exit." in capsys.readouterr().out
-
-
-def test_a_refused_question_is_forgotten(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The error is shown, the chat goes on without it."""
-    server = talk(monkeypatch, "refuse", "two")
-
-    assert server.asked[1] == ["two"]
-    assert "too long" in capsys.readouterr().err
-
-
-def test_quotes_hold_several_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From three quotes to three quotes is one message, commands in it included."""
-    server = talk(monkeypatch, '"""one', "/clear", 'two"""', '"""three"""')
-
-    assert [asked[-1] for asked in server.asked] == ["one\n/clear\ntwo", "three"]
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_colours_take_no_room_and_are_always_taken_back() -> None:
-    """Words wrap at the width of what is seen; an interrupted thought leaves no grey behind."""
-    out = Terminal()
-    shower = Shower(out, RunOptions())
-    for word in ["The", " user", " asks", " me", " for", " a", " fact"]:
-        shower.thinking(word)
-    shower.close()
-
-    assert "The user asks me for a fact" in out.getvalue()
-    assert out.getvalue().endswith(PLAIN)
-    assert GREY in out.getvalue()
+def test_a_model_that_embeds_prints_a_vector(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line of JSON; there is nothing to embed in no text."""
+    server = Server("embedding")
+    run_once(server, "m", "text", RunOptions(dimensions=2, truncate=False))  # type: ignore[arg-type]
+    body = {"model": "m", "input": "text", "truncate": False, "dimensions": 2}
+    assert server.asked == [("/api/embed", body)]
+    assert capsys.readouterr().out == "[0.25,-1.0]\n"
+    with pytest.raises(BadRequest, match="require input text"):
+        run_once(server, "m", "", RunOptions())  # type: ignore[arg-type]
