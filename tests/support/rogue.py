@@ -124,7 +124,10 @@ class Rogue:
         headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
         size = int(headers.get("content-length", 0))
         while len(seen) < size:
-            seen += await stream.receive_some()
+            data = await stream.receive_some()
+            if not data:
+                return None
+            seen += data
         body = bytes(seen[:size])
         del seen[:size]
         method, path, _ = first.split()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from tests.support.pulling import Bench
 from tests.support.rogue import Rogue, World
@@ -40,3 +41,16 @@ async def bench(
 
     yield build
     nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def jumping(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """A clock that jumps when nobody has anything to do; so work is done on the spot, not on
+    threads that the clock does not see."""
+
+    async def at_once(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return work(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
+    return trio.testing.MockClock(autojump_threshold=0)

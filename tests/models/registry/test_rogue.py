@@ -37,19 +37,6 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "SMALLEST", 32 << 10)
 
 
-@pytest.fixture
-def autojump_clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
-    """A clock that jumps when nobody has anything to do; so work is done on the spot, not on
-    threads that the clock does not see."""
-
-    async def at_once(work: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        return work(*args)
-
-    monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
-    return trio.testing.MockClock(autojump_threshold=0)
-
-
 async def refused(
     bench: Callable[..., Any], kind: type[BaseException], match: str, name: str = NAME, **how: Any
 ) -> Any:
@@ -85,7 +72,7 @@ async def test_wrong_bytes_of_a_small_blob(bench: Callable[..., Any], rogue: Rog
 
 
 async def test_a_body_that_ends_early_is_asked_for_again(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """A connection cut in the middle costs a retry, not the download."""
     rogue.put("a/m", WEIGHTS)
@@ -108,7 +95,7 @@ async def test_a_body_that_ends_early_is_asked_for_again(
 
 
 async def test_a_body_that_always_ends_early(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """Patience ends in an error that says what happened last."""
     rogue.put("a/m", WEIGHTS)
@@ -367,7 +354,7 @@ async def test_a_size_that_is_not_the_blobs(bench: Callable[..., Any], rogue: Ro
 
 
 async def test_a_drip_of_one_byte_a_second(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """A trickle is no progress: the pull ends when its patience does, not in years."""
     rogue.put("a/m", WEIGHTS)
@@ -386,7 +373,7 @@ async def test_a_drip_of_one_byte_a_second(
 
 
 async def test_a_manifest_that_drips(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """A small answer has a minute, all of it, and three tries."""
 
@@ -403,7 +390,7 @@ async def test_a_manifest_that_drips(
 
 
 async def test_silence(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """A connection that stalls is replaced within seconds, and the pull goes on."""
     rogue.put("a/m", WEIGHTS)
@@ -423,7 +410,7 @@ async def test_silence(
 
 
 async def test_an_outage_of_hours(
-    bench: Callable[..., Any], rogue: Rogue, world: World, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, world: World, jumping: trio.testing.MockClock
 ) -> None:
     """A network that is away for three hours delays a pull and does not end it."""
     rogue.put("a/m", WEIGHTS)
@@ -467,7 +454,7 @@ async def test_a_status_that_will_not_pass(
 
 
 async def test_a_registry_that_is_busy(
-    bench: Callable[..., Any], rogue: Rogue, autojump_clock: trio.testing.MockClock
+    bench: Callable[..., Any], rogue: Rogue, jumping: trio.testing.MockClock
 ) -> None:
     """429 with Retry-After is obeyed."""
     rogue.put("a/m", WEIGHTS)
@@ -514,7 +501,7 @@ async def test_http_where_https_was_meant(bench: Callable[..., Any], world: Worl
 
     world.servers["93.184.216.34", 443] = plain
     one = await bench()
-    with pytest.raises(RegistryError, match="speaks no https .* say insecure"):
+    with pytest.raises(RegistryError, match=r"speaks no https .* say insecure"):
         await one.pull(NAME, insecure=False)
     assert len(world.connections) == 1
 
