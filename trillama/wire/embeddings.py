@@ -171,3 +171,11 @@ def write_openai_embeddings(model: str, found: Vectors, *, as_base64: bool) -> b
     usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
     answer = {"object": "list", "data": data, "model": model, "usage": usage}
     return gojson.encode(answer | cut(found.dropped))
+
+
+BODIES: dict[str, goshape.Table] = {
+    "/api/embed": _EMBED,
+    "/api/embeddings": _EMBEDDINGS,
+    "/v1/embeddings": _OPENAI,
+}
+"""The tables of the bodies at these paths."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from . import library, native, registry, tokens
+from . import embeddings, library, native, registry, rerank, tokens
 from .anthropic.requests import read_count, read_messages
 from .goshape import table_schema
 from .openai.chat import read_chat
@@ -31,7 +31,14 @@ STRUCTS: Mapping[str, RequestReader[Any]] = {
 }
 """Paths whose bodies are structs."""
 
-TABLES = native.BODIES | library.BODIES | tokens.BODIES | registry.BODIES
+TABLES = (
+    native.BODIES
+    | library.BODIES
+    | tokens.BODIES
+    | registry.BODIES
+    | embeddings.BODIES
+    | rerank.BODIES
+)
 """Paths whose bodies are read by tables."""
 
 _SSE = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")

@@ -53,5 +53,5 @@ def read_transfer(body: bytes, go_name: str) -> TransferRequest:
     return TransferRequest(**goshape.body(gojson.decode(body), _TABLE, go_name))
 
 
-BODIES: dict[str, goshape.Table] = {"/api/pull": _TABLE}
+BODIES: dict[str, goshape.Table] = {"/api/pull": _TABLE, "/api/push": _TABLE}
 """The tables of the bodies at these paths."""

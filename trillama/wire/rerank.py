@@ -107,3 +107,9 @@ def write_rerank(asked: Rerank, ranking: Ranking) -> bytes:
     usage = {"prompt_tokens": ranking.prompt_tokens, "total_tokens": ranking.prompt_tokens}
     answer = {"model": asked.request.model, "object": "list", "usage": usage, "results": results}
     return gojson.encode(answer | cut(ranking.dropped))
+
+
+BODIES: dict[str, goshape.Table] = dict.fromkeys(
+    ("/api/rerank", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking"), _RERANK
+)
+"""The tables of the bodies at these paths."""
