@@ -342,6 +342,26 @@ def fsck(arguments: tuple[str, ...], repair: bool, as_json: bool) -> None:
     raise click.exceptions.Exit(status)
 
 
+@verb("export", least=2, most=2)
+@arguments
+def export(arguments: tuple[str, ...]) -> None:
+    """Write a model to a tar file"""
+    from .commands.archive import exported
+
+    click.echo(exported(store(), arguments[0], Path(arguments[1])), nl=False)
+
+
+@verb("import", least=1, most=1)
+@arguments
+@click.option("--as", "name", default="", help="Another name for the model")
+@click.option("--replace", is_flag=True, help="Replace installed models of the same names")
+def import_models(arguments: tuple[str, ...], name: str, replace: bool) -> None:
+    """Bring in the models of a tar file"""
+    from .commands.archive import imported
+
+    click.echo(imported(store(), Path(arguments[0]), name=name, replace=replace), nl=False)
+
+
 @verb("doctor", most=0)
 @arguments
 def doctor(arguments: tuple[str, ...]) -> None:
