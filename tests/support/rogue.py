@@ -131,6 +131,7 @@ class Rogue:
         body = bytes(seen[:size])
         del seen[:size]
         method, path, _ = first.split()
+        path = re.sub("^http://[^/]*", "", path)  # as it is sent through a proxy
         return Call(method, path, headers, body)
 
     async def _answer(self, stream: trio.abc.Stream, call: Call) -> None:

@@ -92,3 +92,25 @@ def places(host: str, known: Iterable[Registry], *, insecure: bool = False) -> l
     except ValueError:
         raise BadRequest(f'"{host}" is no host') from None
     return [*(one for one in listed if one.netloc != folded), own]
+
+
+class Proxies(msgspec.Struct, frozen=True):
+    """Proxies for outbound requests, as the usual variables name them; "" for none."""
+
+    http: str = ""
+    https: str = ""
+    bypass: tuple[str, ...] = ()
+
+    def choose(self, url: str) -> str:
+        """The proxy a request goes through; "" goes directly, as to this machine always."""
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        direct = ("localhost", "127.0.0.1", "::1", *self.bypass)
+        if any(_covers(rule.strip().lower(), host) for rule in direct):
+            return ""
+        return self.https if parts.scheme == "https" else self.http
+
+
+def _covers(rule: str, host: str) -> bool:
+    bare = rule.partition(":")[0].lstrip(".") if rule.count(":") < 2 else rule
+    return rule == "*" or (bool(bare) and (host == bare or host.endswith(f".{bare}")))

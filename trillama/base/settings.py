@@ -19,7 +19,7 @@ import msgspec
 
 from .durations import FOREVER, HOUR, MINUTE, SECOND, parse_duration
 from .errors import SettingError
-from .registries import Registry, parse_registry
+from .registries import Proxies, Registry, parse_registry
 
 DEFAULT_PORT = 11434
 
@@ -52,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_transfer_streams: connections of one pull or push.
         pull_patience: how long a pull that gets nothing keeps trying.
         identity: file of the ed25519 key that registries know this machine by.
+        http_proxy, https_proxy, no_proxy: for requests to registries, as the usual variables.
         go_template: whether the Go template of a model makes its prompts where its weights hold a
             Jinja template too; None leaves it to what the two can do.
     """
@@ -84,7 +85,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_transfer_streams: int = 8
     pull_patience: int = 4 * HOUR
     identity: str = ""
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
     go_template: bool | None = None
+
+    @property
+    def proxies(self) -> Proxies:
+        """The proxies together."""
+        return Proxies(self.http_proxy, self.https_proxy, self.no_proxy)
 
     @property
     def address(self) -> Address:
@@ -191,6 +200,14 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _proxy(text: str) -> str:
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    _ = parts.port  # raises ValueError for a port that is none
+    if not parts.hostname:
+        raise ValueError("expected http[s]://[NAME:PASSWORD@]HOST[:PORT]")
+    return parts.geturl()  # of other schemes too: who never pulls may have them set
+
+
 _RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 
@@ -243,14 +260,19 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_transfer_streams": lambda text: max(1, _uint(text)),
     "pull_patience": _duration,
     "identity": str,
+    "http_proxy": _proxy,
+    "https_proxy": _proxy,
+    "no_proxy": _list,
     "go_template": _bool,
 }
 _SUFFIX = {"no_history": "NOHISTORY"}
 
 
-def variable_names(setting: str) -> tuple[str, str]:
-    """Ours and Ollama's variable for a setting; ours wins."""
+def variable_names(setting: str) -> tuple[str, ...]:
+    """Ours and Ollama's variable for a setting, or the usual ones; ours wins."""
     suffix = _SUFFIX.get(setting, setting.upper())
+    if setting.endswith("_proxy"):
+        return f"TRILLAMA_{suffix}", suffix, setting
     return f"TRILLAMA_{suffix}", f"OLLAMA_{suffix}"
 
 

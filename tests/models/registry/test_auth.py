@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from tests.support.rogue import OTHER, Call, Rogue, World, reply
-from trillama.base.registries import parse_registry, places
+from trillama.base.registries import Proxies, parse_registry, places
+from trillama.base.settings import load_settings
 from trillama.models.registry.account import Account, AccountUnavailable, SignedOut
 from trillama.models.registry.auth import parse_challenge, text_to_sign, token_url
-from trillama.models.registry.errors import KeyTrouble, Unauthorized
+from trillama.models.registry.errors import AddressRefused, KeyTrouble, RegistryError, Unauthorized
 from trillama.models.registry.keys import load_key
 
 NAME = "registry.test/a/m"
@@ -185,3 +186,42 @@ async def test_the_account(bench: Callable[..., Any], world: World) -> None:
     service.traps["/api/user"] = reply(401)
     with pytest.raises(SignedOut, match="not currently signed in"):
         await account.sign_out()
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://h/x", "http://s"),
+        ("http://h/x", "http://p"),
+        ("http://localhost:5000/x", ""),
+        ("http://[::1]/x", ""),
+        ("https://a.inside.test/x", ""),
+        ("https://inside.test/x", ""),
+        ("https://outside.test/x", "http://s"),
+        ("https://notinside.test/x", "http://s"),
+    ],
+)
+def test_which_proxy(url: str, proxy: str) -> None:
+    """By scheme, unless the host is excepted or this machine."""
+    assert Proxies("http://p", "http://s", (".inside.test", "other")).choose(url) == proxy
+    assert Proxies("http://p", "http://s", ("*",)).choose(url) == ""
+
+
+async def test_through_a_proxy(bench: Callable[..., Any], rogue: Rogue, world: World) -> None:
+    """Everything goes through it, with its own credentials; addresses stay forbidden."""
+    rogue.put("a/m", b"weights")
+    world.servers.clear()
+    world.add("proxy.test", rogue, "10.0.0.3", port=3128)
+    settings = load_settings({"HOME": "/h", "http_proxy": "http://ann:pw@proxy.test:3128"})
+    one = await bench(http_proxy=settings.http_proxy)
+    await one.pull(NAME)
+
+    assert {address for address, _ in world.connections} == {"10.0.0.3"}
+    assert all("proxy-authorization" in call.headers for call in rogue.seen)
+    rogue.put("a/n", b"other weights")
+    rogue.traps["/blobs/"] = reply(307, location="http://169.254.169.254/x")
+    with pytest.raises(AddressRefused):
+        await one.pull("registry.test/a/n")
+    other = await bench(http_proxy="socks5://proxy.test:1080")
+    with pytest.raises(RegistryError, match="socks5 are not supported"):
+        await other.pull("registry.test/a/n")

@@ -70,6 +70,27 @@ def may_speak_to(text: str, *, named: bool) -> bool:
     return named or address.is_global
 
 
+def judge_literal(host: str, named: frozenset[str]) -> None:
+    """Judge a host that is an address, where a proxy resolves the names.
+
+    Raises:
+        AddressRefused: it may not be spoken to.
+    """
+    try:
+        good = may_speak_to(host, named=host.lower() in named)
+    except ValueError:
+        return
+    if not good:
+        raise _refused(host, host)
+
+
+def _refused(host: str, address: str) -> AddressRefused:
+    return AddressRefused(
+        f"{host} is at {address}, which a registry may not lead to; where that is meant, "
+        "name the host in the setting REGISTRIES"
+    )
+
+
 class Network(httpcore.AsyncNetworkBackend):
     """Connections under the rule above.
 
@@ -120,10 +141,7 @@ class Network(httpcore.AsyncNetworkBackend):
         named = host.lower() in self._named
         for address in found:
             if not may_speak_to(address, named=named):
-                raise AddressRefused(
-                    f"{host} is at {address}, which a registry may not lead to; where that is "
-                    "meant, name the host in the setting REGISTRIES"
-                )
+                raise _refused(host, address)
         return found
 
     async def connect_unix_socket(

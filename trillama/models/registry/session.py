@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import httpcore
 import msgspec
@@ -22,11 +22,11 @@ import structlog
 import trio
 
 from trillama import __version__
-from trillama.base.registries import Registry
+from trillama.base.registries import Proxies, Registry
 
 from . import auth
 from .errors import KeyTrouble, Missing, RegistryError, Transient, Unauthorized, printable
-from .network import Connect, Network, Resolve, connect, resolve, tls_context
+from .network import Connect, Network, Resolve, connect, judge_literal, resolve, tls_context
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +75,7 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
 
     sign: Callable[[str], Awaitable[str]] | None = None
     known: frozenset[str] = frozenset()
+    proxies: Proxies = Proxies()
     resolver: Resolve = resolve
     connector: Connect = connect
 
@@ -188,14 +189,9 @@ class Session:
         self._ways = ways
         self._token = ""
         self._asking = trio.Lock()
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(),
-            max_connections=connections + 2,
-            keepalive_expiry=30.0,
-            network_backend=Network(
-                {registry.hostname, *ways.known}, ways.resolver, ways.connector
-            ),
-        )
+        self._connections = connections
+        self._named = frozenset({registry.hostname, *ways.known})
+        self._pools: dict[str, httpcore.AsyncConnectionPool] = {}
 
     async def __aenter__(self) -> Session:
         return self
@@ -207,7 +203,8 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await self._pool.aclose()
+            for pool in self._pools.values():
+                await pool.aclose()
 
     async def send(self, ask: Ask) -> Reply:
         """Ask, with a token once one is wanted; any status comes back but 401.
@@ -279,7 +276,29 @@ class Session:
                 content=content,
                 extensions={"timeout": timeout},
             )
-            return await self._pool.handle_async_request(request)
+            return await self._pool(url).handle_async_request(request)
+
+    def _pool(self, url: str) -> httpcore.AsyncConnectionPool:
+        """The connections a request goes over: direct ones, or those of a proxy."""
+        place = self._ways.proxies.choose(url)
+        if place:
+            judge_literal(urlsplit(url).hostname or "", self._named)
+        if place not in self._pools:
+            parts = urlsplit(place)
+            if parts.scheme not in ("", "http", "https"):
+                raise RegistryError(f"proxies of the kind {parts.scheme} are not supported")
+            auth = (unquote(parts.username or ""), unquote(parts.password or ""))
+            bare = parts._replace(netloc=host_of(place)).geturl()
+            self._pools[place] = httpcore.AsyncConnectionPool(
+                ssl_context=tls_context(),
+                max_connections=self._connections + 2,
+                keepalive_expiry=30.0,
+                network_backend=Network(
+                    self._named | {parts.hostname or ""}, self._ways.resolver, self._ways.connector
+                ),
+                proxy=httpcore.Proxy(bare, auth if parts.username else None) if place else None,
+            )
+        return self._pools[place]
 
     async def _authorize(self, challenge: auth.Challenge) -> str:
         """Value of the Authorization header the challenge wants."""

@@ -64,6 +64,7 @@ class Transfers:
         self.ways = Ways(
             sign=self.sign,
             known=frozenset(one.hostname for one in settings.registries),
+            proxies=settings.proxies,
             resolver=resolver,
             connector=connector,
         )
