@@ -25,7 +25,7 @@ from .errors import RegistryError, Stalled, Transient
 from .pace import MOST_LAGS, WORTH, Patience, Pulse, Throttle, Watch
 from .partial import InUse, Partial
 from .parts import Part
-from .session import Reply, refuse
+from .reply import Reply, refuse
 from .source import BlobReader, Source, Span
 
 log = structlog.get_logger(__name__)

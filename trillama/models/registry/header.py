@@ -19,7 +19,8 @@ from trillama.base.registries import Registry
 
 from ..gguf import MIB, GgufFile, Limits, parse_gguf
 from .errors import RegistryError, Transient
-from .session import Ask, Reply, Session, Ways, host_of, refuse
+from .reply import Reply, host_of, refuse
+from .session import Ask, Session, Ways
 
 LIMITS = Limits(header=64 * MIB, seconds=180.0)
 """What a remote header may cost; a vocabulary of 256,000 words takes some 10 MB."""

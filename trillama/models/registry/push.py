@@ -14,7 +14,8 @@ from trillama.blobs import BlobStore
 from ..manifest import MANIFEST_TYPE, Layer, parse_manifest
 from ..tree import ManifestTree, name_of
 from .pull import AT_ONCE, REPORT_EVERY, PullRequest, blobs_of, sources
-from .session import Ask, Session, patiently, refuse
+from .reply import refuse
+from .session import Ask, Session, patiently
 from .source import Source
 from .transfers import Transfers
 from .upload import Upload

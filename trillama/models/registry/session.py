@@ -10,8 +10,7 @@ from __future__ import annotations
 import platform
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import unquote, urljoin, urlsplit
@@ -25,15 +24,16 @@ from trillama import __version__
 from trillama.base.registries import Proxies, Registry
 
 from . import auth
-from .errors import KeyTrouble, Missing, RegistryError, Transient, Unauthorized, printable
+from .errors import KeyTrouble, RegistryError, Transient, Unauthorized, printable
 from .network import Connect, Network, Resolve, connect, judge_literal, resolve, tls_context
+from .reply import Reply, host_of, refuse, translated
 
 log = structlog.get_logger(__name__)
 
 MAX_REDIRECTS = 10
 DOCUMENT_TIMEOUT = 60.0
 """Seconds within which a manifest, a token or any other small answer must be complete."""
-TOKEN_CAP, WORDS_CAP = 64 << 10, 8 << 10
+TOKEN_CAP = 64 << 10
 SILENCE = 60.0
 """Seconds without a byte after which a connection is given up, where nobody says otherwise."""
 
@@ -43,7 +43,6 @@ COMPATIBLE = "0.30.3"
 USER_AGENT = f"ollama/{COMPATIBLE} ({platform.machine()} linux) trillama/{__version__}"
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_PASSING = (408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524)
 T = TypeVar("T")
 Content = bytes | Callable[[], AsyncIterator[bytes]] | None
 
@@ -80,101 +79,9 @@ class Ways(msgspec.Struct, frozen=True, kw_only=True):
     connector: Connect = connect
 
 
-class Reply:
-    """An answer whose body is still to come; leave it to give the connection back.
-
-    Attributes:
-        url: where it came from in the end.
-        headers: names in lower case.
-    """
-
-    def __init__(self, response: httpcore.Response, url: str) -> None:
-        self._response = response
-        self._chunks = response.aiter_stream()
-        self._begun = self._over = False
-        self.url = url
-        self.status = response.status
-        self.headers = {
-            name.decode("latin1").lower(): value.decode("latin1")
-            for name, value in response.headers
-        }
-
-    async def __aenter__(self) -> Reply:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._response.aclose()
-        # The library's generators end by meeting the closed connection, not at some later time.
-        while self._begun and not self._over:
-            with suppress(RegistryError):
-                await self.read_some()
-
-    async def read_some(self) -> bytes:
-        """What has come of the body, at least a byte; nothing at its end.
-
-        Raises:
-            Transient: the connection broke, went silent, or ended early.
-        """
-        self._begun = True
-        over, self._over = self._over, True
-        with translated(self.url):
-            chunk = b"" if over else await anext(self._chunks, b"")
-        self._over = not chunk
-        return chunk
-
-    async def read(self, cap: int) -> bytes:
-        """The whole body.
-
-        Raises:
-            RegistryError: more than ``cap`` bytes.
-            Transient: as ``read_some``, or it took too long.
-        """
-        length = self.headers.get("content-length", "")
-        found = bytearray()
-        too_large = length.isdigit() and int(length) > cap
-        while not too_large and (chunk := await self.read_some()):
-            found += chunk
-            too_large = len(found) > cap
-        if too_large:
-            raise RegistryError(f"{host_of(self.url)} sends more than {cap} bytes")
-        return bytes(found)
-
-    async def words(self) -> str:
-        """The beginning of the body, to be shown."""
-        found = bytearray()
-        with suppress(RegistryError), trio.move_on_after(DOCUMENT_TIMEOUT / 4):
-            while len(found) < WORDS_CAP and (chunk := await self.read_some()):
-                found += chunk
-        return printable(bytes(found[:WORDS_CAP]))
-
-
-def host_of(url: str) -> str:
-    """Host and port, for messages and comparisons."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
 def _origin(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.lower()
-
-
-@contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Turn the HTTP library's trouble with ``url`` into ours."""
-    try:
-        yield
-    except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProxyError) as error:
-        reason = str(error) or type(error).__name__
-        raise Transient(f"{host_of(url)}: {reason}") from error
-    except httpcore.ProtocolError as error:
-        raise Transient(f"{host_of(url)} breaks the protocol: {error}") from error
-    except (httpcore.UnsupportedProtocol, ValueError) as error:
-        raise RegistryError(f"{printable(url.encode())} cannot be asked: {error}") from None
 
 
 class Session:
@@ -359,31 +266,6 @@ def _next(url: str, place: str) -> str:
     if urlsplit(url).scheme == "https" and scheme == "http":
         raise RegistryError(f"{host_of(url)} leads from https to http")
     return target
-
-
-async def refuse(reply: Reply) -> None:
-    """See that an answer is a success.
-
-    Raises:
-        Missing: 404.
-        Unauthorized: 401, 403.
-        Transient: a status that may pass.
-        RegistryError: any other; with the registry's words.
-    """
-    if reply.status < 300:
-        return
-    if reply.status == 404:
-        raise Missing("file does not exist")
-    text = f"{reply.status}: {await reply.words()}"
-    if reply.status in (401, 403):
-        raise Unauthorized(text)
-    if reply.status in _PASSING:
-        raise Transient(text, _seconds(reply.headers.get("retry-after", "")))
-    raise RegistryError(text)
-
-
-def _seconds(text: str) -> float:
-    return min(float(text), 3600.0) if text.isascii() and text.isdigit() else 0.0
 
 
 async def patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -9,7 +9,8 @@ import msgspec
 from trillama.base.names import Digest, ModelName
 from trillama.base.registries import Registry
 
-from .session import Ask, Reply, Session, Ways
+from .reply import Reply
+from .session import Ask, Session, Ways
 
 Span = tuple[int, int]
 """First byte, and the one behind the last."""

@@ -22,7 +22,8 @@ from trillama.base.names import Digest, parse_name
 from ..manifest import Layer
 from .errors import RegistryError, Transient
 from .pace import Patience
-from .session import Ask, Reply, Session, patiently, refuse
+from .reply import Reply, refuse
+from .session import Ask, Session, patiently
 from .source import Source
 
 log = structlog.get_logger(__name__)
