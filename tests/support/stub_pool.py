@@ -35,6 +35,7 @@ class StubRunner:
         self.spec = wanted
         self.facts = SimpleNamespace(size=1000)
         self.limits = SimpleNamespace(cells=wanted.context.cells)
+        self.context_length = wanted.context.cells
         self.over = trio.Event()
         self.drained = False
         self._diary = diary
