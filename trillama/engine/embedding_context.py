@@ -32,9 +32,9 @@ for _row in (_row_of_sequence, _row_of_token):
     _row.restype, _row.argtypes = ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int32]
 
 
-PACK_CPU, PACK_GPU = 64, 4096
-"""Tokens worth computing together. Up to 64 rows a CPU's flash attention computes each by itself,
-so that an input has the very same row alone and among others; beyond that it gains some 20 %."""
+PACK_CPU, PACK_GPU = 63, 4096
+"""Tokens worth computing together. Below 64 rows a CPU's flash attention computes each by itself,
+so that an input has the very same row alone and among others; from there on it gains some 20 %."""
 
 
 def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParams:
