@@ -7,84 +7,245 @@ from typing import Any
 
 import pytest
 
+from trillama.base.errors import TrillamaError
 from trillama.commands.answer import RunOptions
-from trillama.commands.chat import chat
-from trillama.commands.client import ServerRefused
+from trillama.commands.chat import converse
+from trillama.commands.client import ServerDown, ServerRefused
+from trillama.commands.conversation import Conversation
 
 CTRL_C, CTRL_D = KeyboardInterrupt(), EOFError()
+SHOWN = {
+    "license": "MIT",
+    "modelfile": "FROM x",
+    "parameters": "stop    x",
+    "system": "",
+    "template": "{{ .Prompt }}",
+    "capabilities": ["completion"],
+    "details": {},
+    "model_info": {"general.architecture": "llama"},
+}
 
 
 class Server:
-    """Repeats what it is told; "refuse" is refused, "hang" is interrupted in mid-answer."""
+    """Repeats what it is told; some words are refused, interrupted or fatal to it."""
 
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.calls: list[tuple[str, Any]] = []
 
-    def call(self, *_: Any) -> None:
-        """The load."""
+    @property
+    def asked(self) -> list[list[str]]:
+        """The contents of each question's messages."""
+        return [[message["content"] for message in body["messages"]] for body in self.bodies]
+
+    def call(self, _: str, path: str, body: Any = None) -> Any:
+        self.calls.append((path, body))
+        if body and body["model"] == "nowhere":
+            raise ServerRefused(404, "model 'nowhere' not found")
+        return SHOWN if path == "/api/show" else {"models": []}
 
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        self.asked.append([message["content"] for message in body["messages"]])
+        if path == "/api/create":
+            self.calls.append((path, body))
+            if body["model"] == "?":
+                raise ServerRefused(400, "invalid model name", streaming=True)
+            return
+        self.bodies.append(body)
         word = self.asked[-1][-1]
-        if word == "refuse":
-            raise ServerRefused(400, "too long", streaming=True)
+        errors: dict[str, TrillamaError] = {
+            "refuse": ServerRefused(400, "too long", streaming=True),
+            "down": ServerDown(),
+        }
+        if word in errors:
+            raise errors[word]
         yield {"message": {"content": f"you said {word}"}}
         if word == "hang":
             raise CTRL_C
-        yield {"message": {"content": "."}, "done": True}
+        yield {"message": {"content": "."}, "done": True, "eval_count": 7}
 
 
-def talk(monkeypatch: pytest.MonkeyPatch, *typed: str | BaseException) -> Server:
-    """Type these lines, then Ctrl-D."""
-    lines = iter([*typed, CTRL_D])
+class Typed:
+    """A keyboard on which these lines are typed, then Ctrl-D."""
 
-    def keyboard(prompt: str) -> str:
-        line = next(lines)
+    def __init__(self, *lines: str | BaseException) -> None:
+        self.left = [*lines, CTRL_D]
+        self.kept: list[bool] = []
+
+    def line(self, _: str) -> str:
+        line = self.left.pop(0)
         if isinstance(line, BaseException):
             raise line
         return line
 
-    monkeypatch.setattr("builtins.input", keyboard)
-    server = Server()
-    chat(server, "tiny", RunOptions())  # type: ignore[arg-type]
-    assert next(lines, None) is None or "/bye" in typed
-    return server
+    def keep_history(self, kept: bool) -> None:
+        self.kept.append(kept)
+
+
+def talk(*lines: str | BaseException, **flags: Any) -> tuple[Server, Typed]:
+    """A chat of these lines."""
+    server, typed = Server(), Typed(*lines)
+    conversation = Conversation(
+        client=server,  # type: ignore[arg-type]
+        model="tiny",
+        options=RunOptions(**flags),
+        shown=SHOWN,
+    )
+    converse(conversation, typed)
+    assert typed.left == [] or "/bye" in lines
+    return server, typed
 
 
 def test_the_conversation_is_sent_along_until_it_is_cleared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each question with what was said before; empty lines and commands are not sent."""
-    server = talk(monkeypatch, "one", "", "/?", "two", "/clear", "/nonsense", "three")
+    server, _ = talk("one", "", "/?", "two", "/clear", "/nonsense", "three")
 
     assert server.asked == [["one"], ["one", "you said one.", "two"], ["three"]]
-    shown = capsys.readouterr().out
-    assert "you said two.\n\n" in shown
-    assert "Unknown command '/nonsense'. Type /? for help" in shown
+    shown = capsys.readouterr()
+    assert "you said two.\n\n" in shown.out
+    assert "Unknown command '/nonsense'. Type /? for help" in shown.out
+    assert "/load <model>" in shown.err
 
 
-def test_ctrl_c_ends_the_answer_and_not_the_chat(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ctrl_c_ends_the_answer_and_not_the_chat(capsys: pytest.CaptureFixture[str]) -> None:
     """What was said until then stays in the conversation; at the prompt it tells how to leave."""
-    server = talk(monkeypatch, "hang", CTRL_C, "two", "/bye", "never")
+    server, _ = talk("hang", CTRL_C, "two", "/bye", "never")
 
     assert server.asked[1] == ["hang", "you said hang", "two"]
     assert "Use Ctrl + d or /bye to exit." in capsys.readouterr().out
 
 
-def test_a_refused_question_is_forgotten(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("word", "reason"), [("refuse", "too long"), ("down", "could not connect")]
+)
+def test_a_failed_question_is_forgotten(
+    word: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The error is shown, the chat goes on without it."""
-    server = talk(monkeypatch, "refuse", "two")
+    """The error is shown, the chat goes on without it, also when the server comes back."""
+    server, _ = talk("one", word, "two")
 
-    assert server.asked[1] == ["two"]
-    assert "too long" in capsys.readouterr().err
+    assert server.asked[-1] == ["one", "you said one.", "two"]
+    assert reason in capsys.readouterr().err
 
 
-def test_quotes_hold_several_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quotes_hold_several_lines() -> None:
     """From three quotes to three quotes is one message, commands in it included."""
-    server = talk(monkeypatch, '"""one', "/clear", 'two"""', '"""three"""')
+    server, _ = talk('"""one', "/clear", 'two"""', '"""three"""', '"""half', CTRL_C, "whole")
 
-    assert [asked[-1] for asked in server.asked] == ["one\n/clear\ntwo", "three"]
+    said = [asked[-1] for asked in server.asked]
+    assert said == ["one\n/clear\ntwo", "three", "whole"]
+
+
+def test_what_is_set_is_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parameters with their types, system, format and thinking, until they are taken back."""
+    server, _ = talk(
+        "/set parameter temperature 0.5",
+        "/set parameter seed 7",
+        "/set parameter stop a b",
+        "/set parameter seed x",
+        "/set parameter frob 1",
+        "/set system Be   brief.",
+        "/set format json",
+        "/set think low",
+        "one",
+        "/set noformat",
+        "/set nothink",
+        "/set format xml",
+        "/set frob",
+        "two",
+    )
+    first, second = server.bodies
+    assert first["options"] == {"temperature": 0.5, "seed": 7, "stop": ["a", "b"]}
+    assert first["messages"][0] == {"role": "system", "content": "Be   brief."}
+    assert (first["format"], first["think"]) == ("json", "low")
+    assert (second.get("format"), second["think"]) == (None, False)
+    shown = capsys.readouterr()
+    for line in (
+        "Set parameter 'stop' to 'a, b'",
+        'Couldn\'t set parameter: "invalid int value [x]"',
+        "Couldn't set parameter: \"unknown parameter 'frob'\"",
+        "Set system message.",
+        "Set format to 'json' mode.",
+        "Set 'think' mode to 'low'.",
+        "Disabled format.",
+        "Set 'nothink' mode.",
+        "Invalid or missing format. For 'json' mode use '/set format json'",
+        "Unknown command '/set frob'. Type /? for help",
+    ):
+        assert f"{line}\n" in shown.out
+    assert 'warning: model "tiny" does not support thinking output' in shown.err
+
+
+def test_a_system_text_may_have_lines_and_outlives_a_clearing() -> None:
+    """Three quotes hold it together; a later one right behind takes its place."""
+    server, _ = talk("/set system x", '/set system """a', 'b"""', "one", "/clear", "two")
+
+    assert server.asked == [["a\nb", "one"], ["a\nb", "two"]]
+
+
+def test_modes_change_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Timings come and go; history is kept or not as told last."""
+    _, typed = talk("/set verbose", "one", "/set quiet", "two", "/set nohistory", "/set history")
+
+    assert capsys.readouterr().err.count("eval count:") == 1
+    assert typed.kept[-2:] == [False, True]
+
+
+def test_a_session_becomes_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """With its system text, parameters and messages; a bad name does not end the chat."""
+    server, _ = talk(
+        "/set system S", "/set parameter top_k 3", "hi", "/save me", "/save ?", "/save"
+    )
+
+    assert server.calls[0] == (
+        "/api/create",
+        {
+            "model": "me",
+            "from": "tiny",
+            "system": "S",
+            "parameters": {"top_k": 3},
+            "messages": [
+                {"role": "user", "content": "hi"},
+                {"role": "assistant", "content": "you said hi."},
+            ],
+        },
+    )
+    shown = capsys.readouterr().out
+    assert "Created new model 'me'\n" in shown
+    assert "error: The model name '?' is invalid\n" in shown
+    assert "Usage:\n  /save <modelname>\n" in shown
+
+
+def test_another_model_starts_afresh(capsys: pytest.CaptureFixture[str]) -> None:
+    """Loaded before it is talked to; where it is missing, the old one and its talk stay."""
+    server, _ = talk("one", "/load nowhere", "two", "/load other", "three", "/load")
+
+    assert server.asked[1] == ["one", "you said one.", "two"]
+    assert server.asked[2] == ["three"]
+    assert [body["model"] for body in server.bodies] == ["tiny", "tiny", "other"]
+    shown = capsys.readouterr().out
+    assert "Couldn't find model 'nowhere'\n" in shown
+    assert "Loading model 'other'\n" in shown
+
+
+def test_a_model_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each text, or that there is none; the session's own changes with it."""
+    talk("/show license", "/show system", "/show template", "/show", "/show frob", "/show info")
+    shown = capsys.readouterr()
+    assert shown.out == (
+        "MIT\nNo system message was specified for this model.\n\n{{ .Prompt }}\n"
+        "Unknown command '/show frob'. Type /? for help\n\n"
+    )
+    assert "/show modelfile" in shown.err
+    assert "architecture    llama" in shown.err
+
+    server, _ = talk(
+        "/set parameter seed 7", "/set system S", "/show parameters", "/show modelfile"
+    )
+    body = {"model": "tiny", "system": "S", "options": {"seed": 7}}
+    assert server.calls == [("/api/show", body)] * 2
+    assert (
+        "Model defined parameters:\n  stop    x\n\n"
+        "User defined parameters:\n  seed                           7\n"
+    ) in capsys.readouterr().out

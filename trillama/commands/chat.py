@@ -1,82 +1,106 @@
-"""``trillama run MODEL`` on a terminal: a chat."""
+"""``trillama run MODEL`` on a terminal: a chat, line by line."""
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from typing import Any
+from typing import Any, Protocol
+
+from trillama.base.errors import TrillamaError
+from trillama.base.settings import load_settings
 
 from .answer import RunOptions, show_answer, statistics
-from .client import Client, ServerRefused
+from .client import Client
+from .conversation import Conversation, said
+from .keyboard import Keyboard
+from .slash import QUOTES, SYSTEM, choices, obey
 
-QUOTES = '"""'
-HELP = f"""  /clear   forget the conversation
-  /bye     leave (so does Ctrl + d); Ctrl + c ends an answer
-  /?       this list
+LEAVE = ("/bye", "/exit")
 
-Begin and end a message of several lines with {QUOTES}.
-"""
+
+class LineSource(Protocol):
+    """Where lines come from: a ``Keyboard``, or a test."""
+
+    def line(self, prompt: str) -> str:
+        """One line; EOFError at the end, KeyboardInterrupt when it was given up."""
+
+    def keep_history(self, kept: bool) -> None:
+        """Keep what is typed from now on, or do not."""
 
 
 def chat(client: Client, model: str, options: RunOptions) -> None:
-    """Talk with a model line by line until ``/bye`` or the end of input."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  # gives input() its keys and its history
-    request = options.request()
-    client.call("POST", "/api/generate", {"model": model, "stream": False, **request})
-    messages: list[dict[str, str]] = []
-    while (line := _read_line()) is not None:
-        if line == "/clear":
-            messages.clear()
-            print("Cleared session context")
-        elif line in ("/?", "/help"):
-            print(HELP)
-        elif line.startswith("/"):
-            print(f"Unknown command '{line}'. Type /? for help")
-        elif line:
-            body = {"model": model, "messages": [*messages, _said("user", line)], **request}
-            if (text := _answer(client, body, options)) is not None:
-                messages += [_said("user", line), _said("assistant", text)]
+    """Talk with a model on a terminal until ``/bye`` or the end of input.
+
+    Raises:
+        ServerRefused: the model cannot be loaded.
+    """
+
+    def models() -> list[str]:
+        try:
+            return [one["name"] for one in client.call("GET", "/api/tags")["models"] or ()]
+        except TrillamaError:
+            return []
+
+    settings = load_settings()
+    talk = Conversation(
+        client=client, model=model, options=options, history=not settings.no_history
+    )
+    talk.load(model)
+    for message in talk.shown.get("messages") or ():
+        mark, gap = (">>> ", "") if message["role"] == "user" else ("", "\n")
+        print(f"{mark}{message['content']}{gap}")
+    converse(talk, Keyboard(settings, lambda words: choices(words, models)))
 
 
-def _said(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "content": text}
+def converse(talk: Conversation, lines: LineSource) -> None:
+    """Answer what is typed; no error of the server's ends the chat."""
+    while (message := _read(lines)) is not None:
+        if message.startswith("/"):
+            try:
+                obey(talk, message)
+            except TrillamaError as error:
+                print(f"Error: {error.message}\n", file=sys.stderr)
+            except KeyboardInterrupt:
+                print()
+            lines.keep_history(talk.history)
+        elif message:
+            _answer(talk, message.removeprefix(QUOTES))
 
 
-def _answer(client: Client, body: dict[str, Any], options: RunOptions) -> str | None:
-    """Ask and show; None, and a line on standard error, when the server will not answer this."""
+def _answer(talk: Conversation, question: str) -> None:
+    """Ask and show; what the server will not answer is forgotten, and the chat goes on."""
     try:
-        text, last = show_answer(client.stream("/api/chat", body), _pick_message, options)
-    except ServerRefused as error:
+        records = talk.client.stream("/api/chat", talk.request(question))
+        text, last = show_answer(records, _pick, talk.options)
+    except TrillamaError as error:
         print(f"Error: {error.message}\n", file=sys.stderr)
-        return None
+        return
     print("\n")
-    if options.verbose:
+    talk.messages += [said("user", question), said("assistant", text)]
+    if talk.options.verbose:
         sys.stderr.write(statistics(last))
-    return text
 
 
-def _pick_message(record: dict[str, Any]) -> tuple[str, str]:
+def _pick(record: dict[str, Any]) -> tuple[str, str]:
     message = record.get("message", {})
     return message.get("thinking", ""), message.get("content", "")
 
 
-def _read_line() -> str | None:
-    """What was typed, \"\"\"several lines\"\"\" as one; None at the end."""
+def _read(lines: LineSource) -> str | None:
+    """A message, behind three quotes if it began so, or a command; None at the end."""
     try:
-        line = input(">>> ").strip()
-        if line.startswith(QUOTES):
-            return _until_quotes(line.removeprefix(QUOTES))
+        line = lines.line(">>> ").strip()
+        command = SYSTEM if line.startswith(SYSTEM + QUOTES) else ""
+        rest = line.removeprefix(command)
+        if not rest.startswith(QUOTES):
+            return None if line in LEAVE else line
+        text = rest.removeprefix(QUOTES)
+        while not text.rstrip().endswith(QUOTES):
+            text += "\n" + lines.line("... ")
     except EOFError:
         print()
         return None
     except KeyboardInterrupt:
         print("\n\nUse Ctrl + d or /bye to exit.")
         return ""
-    return None if line in ("/bye", "/exit") else line
-
-
-def _until_quotes(text: str) -> str:
-    while not text.rstrip().endswith(QUOTES):
-        text += "\n" + input("... ")
-    return text.rstrip().removesuffix(QUOTES).strip()
+    text = text.rstrip().removesuffix(QUOTES).strip()
+    return command + text if command else QUOTES + text
