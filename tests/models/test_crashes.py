@@ -1,4 +1,4 @@
-"""Trouble in the middle of a create, copy or delete leaves a sound store."""
+"""Trouble in the middle of a create, copy, delete, prune or import leaves a sound store."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-WORK = {"creates", "replaces", "copies", "deletes"}
+WORK = {"creates", "replaces", "copies", "deletes", "prunes", "imports"}
 
 
 @pytest.mark.parametrize("trouble", ["kill", "full", "broken"])
 def test_trouble_at_any_moment_leaves_a_sound_store(tmp_path: Path, trouble: str) -> None:
     """Whatever call to the disk it meets, a kill, a full disk or a broken one: every manifest that
-    is there is whole and has its blobs, every blob is what its name says, the next create works,
+    is there is whole and has its blobs, every blob is what its name says, no finished blob that is
+    still wanted is lost, the next create works,
     and who was at work heard of it in our own words."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.crashes", str(tmp_path), trouble],

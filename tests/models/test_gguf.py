@@ -185,8 +185,8 @@ def test_a_sound_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "limits",
     [Limits(header=200), Limits(string=10), Limits(keys=3), Limits(tensors=1), Limits(elements=3),
-     Limits(seconds=-1)],
-    ids=["header", "string", "keys", "tensors", "elements", "seconds"],
+     Limits(kept=3), Limits(seconds=-1)],
+    ids=["header", "string", "keys", "tensors", "elements", "kept", "seconds"],
 )  # fmt: skip
 def test_limits_hold(tmp_path: Path, limits: Limits) -> None:
     """Each limit alone refuses an otherwise sound file."""

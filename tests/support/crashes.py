@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import sys
+import tarfile
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -24,14 +25,23 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.gguf_bytes import small_model
-from trillama.base.errors import CorruptModel, TrillamaError
+from tests.support.stores import put
+from trillama.base.errors import TrillamaError
 from trillama.base.names import Digest, parse_name
+from trillama.models import manifest as media
 from trillama.models.create import Recipe, create
-from trillama.models.pruning import digests_of
+from trillama.models.housekeeping.check import check_store
+from trillama.models.housekeeping.take_in import Wish, import_archive
+from trillama.models.manifest import Config
 from trillama.models.store import ModelStore
 
-CHANGES = ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir", "link", "symlink", "utime")
+CHANGES = (
+    *("open", "fsync", "replace", "rename", "unlink", "rmdir", "mkdir", "link", "symlink"),
+    "utime",
+)
 OLD, NEW = small_model(), small_model(llama__context_length=64)
+UPLOADED = Digest(f"sha256:{hashlib.sha256(NEW).hexdigest()}")
+ARCHIVE = "models.tar"
 
 
 def quiet(line: object) -> None:
@@ -39,22 +49,40 @@ def quiet(line: object) -> None:
 
 
 def fill(store: ModelStore) -> None:
-    """Two models that share their weights, and an upload."""
+    """Two models that share their weights, an upload, and what a prune removes; beside the store
+    an archive with two more models."""
     old = store.blobs.publish_bytes(OLD)
     create(store, Recipe(name=parse_name("a"), files={"w.gguf": old}, system="a"), quiet)
     create(store, Recipe(name=parse_name("b"), files={"w.gguf": old}, system="b"), quiet)
     store.blobs.publish_bytes(NEW)
+    grow_stale(store)
+    origin = ModelStore(store.root.parent / "origin")
+    for name in ("d", "e"):
+        put(origin, name, (media.SYSTEM, name.encode()), config=Config(os="linux"))
+    with tarfile.open(store.root.parent / ARCHIVE, "w", format=tarfile.GNU_FORMAT) as out:
+        for folder in ("blobs", "manifests"):
+            out.add(origin.root / folder, folder)
+
+
+def grow_stale(store: ModelStore) -> None:
+    """An orphan, half a download, and what crashes left, all of them old."""
+    digest = store.blobs.publish_bytes(b"orphan")
+    old = [store.blobs.path(digest), store.root / "manifests" / ".trillama-1"]
+    old += [store.blobs.folder / f"sha256-{'a' * 64}-partial{end}" for end in ("", "-0", "-1")]
+    for path in old:
+        path.write_bytes(b"orphan")
+        os.utime(path, (1, 1))
 
 
 def creates(store: ModelStore) -> None:
     """A new model."""
-    new = {"w.gguf": Digest(f"sha256:{hashlib.sha256(NEW).hexdigest()}")}
+    new = {"w.gguf": UPLOADED}
     create(store, Recipe(name=parse_name("c"), files=new, system="c", licenses=("MIT",)), quiet)
 
 
 def replaces(store: ModelStore) -> None:
     """A model in place of another."""
-    new = {"w.gguf": Digest(f"sha256:{hashlib.sha256(NEW).hexdigest()}")}
+    new = {"w.gguf": UPLOADED}
     create(store, Recipe(name=parse_name("a"), files=new, system="new"), quiet)
 
 
@@ -68,7 +96,20 @@ def deletes(store: ModelStore) -> None:
     store.delete(parse_name("a"))
 
 
-WORK: tuple[Callable[[ModelStore], None], ...] = (creates, replaces, copies, deletes)
+def prunes(store: ModelStore) -> None:
+    """What nobody needs."""
+    store.sweep()
+
+
+def imports(store: ModelStore) -> None:
+    """The models of the archive."""
+    import_archive(store, store.root.parent / ARCHIVE, Wish(), lambda count: None)
+
+
+WORK: tuple[Callable[[ModelStore], None], ...] = (
+    *(creates, replaces, copies, deletes),
+    *(prunes, imports),
+)
 
 
 def kill() -> None:
@@ -174,21 +215,10 @@ def damage(root: Path) -> list[str]:
     """What is wrong with a store; temporary files, which a start clears away, are not."""
     store = ModelStore(root)
     found = []
-    for path in store.tree.files():
-        if Path(path).name.startswith("."):
-            continue
-        try:
-            needed = digests_of(store.tree.read(path).manifest)
-        except CorruptModel as error:
-            found.append(f"{path}: {error.message}")
-            continue
-        found += [f"{path}: {one} is missing" for one in needed if not store.blobs.exists(one)]
-    for entry in store.blobs.entries():
-        digest = Digest.of_file(entry.name)
-        if digest:
-            data = Path(entry.path).read_bytes()
-            if digest.hex != hashlib.sha256(data).hexdigest():
-                found.append(f"{entry.name} is not what its name says")
+    report = check_store(store)
+    found += [f"{one.kind}: {one.file}: {one.reason}" for one in report.problems]
+    if not store.blobs.exists(UPLOADED):
+        found.append("the upload is lost")
     names = {one.name.short: one.system for one in store.installed()}
     if names.get("b:latest", "b") not in ("b", "a"):
         found.append(f"b has become something else: {names}")

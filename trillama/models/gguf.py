@@ -35,13 +35,19 @@ STRING, ARRAY = 8, 9
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a header may cost; sizes in bytes, time in seconds."""
+    """What a header may cost; sizes in bytes, time in seconds.
 
-    header: int = 256 * MIB
+    Attributes:
+        kept: elements of all arrays together that are kept, or are strings. The largest
+            vocabularies with their merges have about a million.
+    """
+
+    header: int = 64 * MIB
     string: int = 16 * MIB
     keys: int = 1 << 16
     tensors: int = 1 << 17
     elements: int = 1 << 23
+    kept: int = 1 << 21
     seconds: float = 20.0
     window: int = MIB
 
@@ -151,6 +157,7 @@ class _Cursor:
         self._size = size
         self._buffer = b""
         self._start = 0
+        self._kept = 0
         self._deadline = time.monotonic() + limits.seconds
 
     def window(self, need: int) -> tuple[bytes, int]:
@@ -180,6 +187,12 @@ class _Cursor:
         buffer, at = self.window(count)
         self.position += count
         return buffer[at : at + count]
+
+    def keep(self, count: int) -> None:
+        """Account for elements that cost time or memory each."""
+        self._kept += count
+        if self._kept > self.limits.kept:
+            raise CorruptModel(f"the arrays have more than {self.limits.kept} elements")
 
     def skip(self, count: int) -> None:
         """Step over ``count`` bytes without reading them."""
@@ -239,6 +252,8 @@ def _array(cursor: _Cursor, keep: int | None) -> GgufArray:
     kind = int(cursor.number(_U32))
     count = cursor.count(_U64, cursor.limits.elements, "elements in one array")
     kept = keep is None or count <= keep
+    if kept or kind == STRING:
+        cursor.keep(count)
     if kind == STRING:
         texts: list[str] | None = [] if kept else None
         cursor.strings(count, texts)

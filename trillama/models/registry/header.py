@@ -17,12 +17,12 @@ import trio
 from trillama.base.errors import BadRequest
 from trillama.base.registries import Registry
 
-from ..gguf import MIB, GgufFile, Limits, parse_gguf
+from ..gguf import GgufFile, Limits, parse_gguf
 from .errors import RegistryError, Transient
 from .reply import Reply, host_of, refuse
 from .session import Ask, Session, Ways
 
-LIMITS = Limits(header=64 * MIB, seconds=180.0)
+LIMITS = Limits(seconds=180.0)
 """What a remote header may cost; a vocabulary of 256,000 words takes some 10 MB."""
 
 FETCH_TIMEOUT = 60.0
