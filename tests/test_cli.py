@@ -195,12 +195,75 @@ def test_help_lists_the_commands_in_table_order() -> None:
     assert trillama("help", "run").stdout.startswith("Usage: trillama run")
 
 
-def test_listing_imports_no_server() -> None:
-    """The quick commands stay quick: neither trio nor quart nor llama.cpp is imported."""
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["ps", "--json"]])
+def test_quick_commands_import_no_server(scripted: Scripted, words: list[str]) -> None:
+    """Neither trio nor quart nor llama.cpp nor numpy is imported, in the whole process."""
+    scripted.answers |= {"/api/tags": (200, TAGS), "/api/ps": (200, PS)}
     code = (
-        "import sys; from trillama import cli; import trillama.commands.list;"
-        "heavy = {'trio', 'quart', 'hypercorn', 'llama_cpp', 'httpx', 'numpy'};"
-        "print(sorted(heavy & sys.modules.keys()))"
+        "import atexit, sys; from trillama import cli;"
+        "heavy = {'trio', 'quart', 'hypercorn', 'llama_cpp', 'httpx', 'numpy', 'prompt_toolkit'};"
+        "atexit.register(lambda: print(sorted(heavy & sys.modules.keys()), file=sys.stderr));"
+        "cli.main()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    env = {"OLLAMA_HOST": f"127.0.0.1:{scripted.port}", "HOME": "/nonexistent", "PATH": "/bin"}
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stderr == "[]\n"
+
+
+def test_lists_may_be_json(scripted: Scripted) -> None:
+    """The server's own records, filtered as the table is."""
+    scripted.answers |= {"/api/tags": (200, TAGS), "/api/ps": (200, PS)}
+    listed = json.loads(trillama("list", "--json", "oth", port=scripted.port).stdout)
+    assert [one["name"] for one in listed] == ["Other:7b"]
+    assert json.loads(trillama("ps", "--json", port=scripted.port).stdout) == PS["models"]
+
+
+def completed(port: int, *words: str) -> list[str]:
+    """What bash is offered behind these words."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from trillama import cli; cli.main()"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={
+            "OLLAMA_HOST": f"127.0.0.1:{port}",
+            "HOME": "/nonexistent",
+            "PATH": "/usr/bin:/bin",
+            "_TRILLAMA_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["trillama", *words]),
+            "COMP_CWORD": str(len(words)),
+        },
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+
+def test_shells_complete_commands_and_models(scripted: Scripted) -> None:
+    """A model's name where one belongs, without the tag that goes without saying."""
+    scripted.answers["/api/tags"] = 200, TAGS
+    assert completed(scripted.port, "st") == ["stop"]
+    assert completed(scripted.port, "run", "ti") == ["tiny"]
+    assert completed(scripted.port, "stop", "Oth") == ["Other:7b"]
+    assert completed(scripted.port, "run", "tiny", "ti") == []
+    assert completed(9, "run", "ti") == []
+    assert "_TRILLAMA_COMPLETE=fish_complete" in trillama("completion", "fish").stdout
+    assert trillama("completion", "tcsh").stderr.startswith('Error: unknown shell "tcsh"')
+
+
+def test_an_unknown_model_is_an_error_on_stderr(scripted: Scripted) -> None:
+    """Status 1; what cannot be pulled is named, nothing goes to stdout."""
+    scripted.answers["/api/show"] = 404, {"error": "model 'nope' not found"}
+    scripted.answers["/api/pull"] = 200, [{"error": "pull model manifest: file does not exist"}]
+    done = trillama("run", "nope", "x", port=scripted.port)
+    assert (done.stdout, done.returncode) == ("", 1)
+    assert done.stderr.endswith("Error: pull model manifest: file does not exist\n")
+
+
+@pytest.mark.parametrize("name", ["serve", "create", "show", "run", "stop", "list", "ps", "rm"])
+def test_help_shows_an_example(name: str) -> None:
+    """One each, and the status is 0."""
+    done = trillama(name, "--help")
+    assert "\nExample:\n  " in done.stdout
+    assert f"trillama {name}" in done.stdout.split("Example:")[1]
+    assert done.returncode == 0

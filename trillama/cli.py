@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from . import __version__
 from .base.errors import TrillamaError
 from .base.settings import load_settings
-from .commands.verbs import Table, Verb
+from .commands.verbs import Table, Verb, completion_script, model_names
 
 if TYPE_CHECKING:
     from .commands.client import Client
@@ -35,7 +34,10 @@ if TYPE_CHECKING:
 def table(ctx: click.Context, version: bool) -> None:
     """Large language model runner"""
     if version:
-        show_version()
+        from .commands.client import Client
+        from .commands.version import versions
+
+        click.echo(versions(Client(load_settings().address)), nl=False)
     elif ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -51,7 +53,8 @@ def verb(
     return add
 
 
-arguments = click.argument("arguments", nargs=-1)
+arguments = click.argument("arguments", nargs=-1, shell_complete=model_names)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 
 
@@ -81,21 +84,6 @@ def any_server() -> Iterator[Client]:
             yield own
     else:
         yield client
-
-
-def show_version() -> None:
-    """Print the server's version, and ours where it differs."""
-    from .commands.client import Client
-
-    try:
-        there = Client(load_settings().address).call("GET", "/api/version")["version"]
-    except TrillamaError:
-        click.echo("Warning: could not connect to a running trillama instance")
-        there = ""
-    if there:
-        click.echo(f"trillama version is {there}")
-    if there != __version__:
-        click.echo(f"Warning: client version is {__version__}")
 
 
 @verb("serve", most=0)
@@ -237,22 +225,24 @@ def whoami(arguments: tuple[str, ...]) -> None:
 
 @verb("list")
 @arguments
-def list_models(arguments: tuple[str, ...]) -> None:
+@as_json
+def list_models(arguments: tuple[str, ...], as_json: bool) -> None:
     """List models"""
     from .commands.list import installed
 
     with server() as client:
-        click.echo(installed(client, *arguments[:1]), nl=False)
+        click.echo(installed(client, *arguments[:1], as_json=as_json), nl=False)
 
 
 @verb("ps")
 @arguments
-def ps(arguments: tuple[str, ...]) -> None:
+@as_json
+def ps(arguments: tuple[str, ...], as_json: bool) -> None:
     """List running models"""
     from .commands.ps import running
 
     with server() as client:
-        click.echo(running(client, *arguments[:1]), nl=False)
+        click.echo(running(client, *arguments[:1], as_json=as_json), nl=False)
 
 
 @verb("cp", least=2, most=2)
@@ -274,6 +264,13 @@ def rm(arguments: tuple[str, ...]) -> None:
     with server() as client:
         for name in arguments:
             click.echo(remove_model(client, name))
+
+
+@verb("completion", least=1, most=1)
+@arguments
+def completion(arguments: tuple[str, ...]) -> None:
+    """Print what makes a shell complete: bash, zsh or fish"""
+    click.echo(completion_script(table, arguments[0]))
 
 
 @verb("help")

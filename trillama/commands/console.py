@@ -5,10 +5,11 @@ Pure functions, except that ``Wrapper`` writes to the stream it is given.
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 CELL_GAP = "    "
 WRAP_MARGIN = 5
@@ -73,6 +74,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [CELL_GAP.join(padded(headers)) + " "]
     lines += [CELL_GAP.join(padded(row)) + CELL_GAP for row in rows]
     return "".join(f"{line}\n" for line in lines)
+
+
+def json_text(records: Sequence[dict[str, Any]]) -> str:
+    """Records as JSON that people can read too."""
+    return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
 class Wrapper:

@@ -6,15 +6,17 @@ from datetime import datetime
 from typing import Any
 
 from .client import Client
-from .console import human_bytes, human_time, table
+from .console import human_bytes, human_time, json_text, table
 
 ID_LENGTH = 12
 
 
-def installed(client: Client, prefix: str = "") -> str:
+def installed(client: Client, prefix: str = "", *, as_json: bool = False) -> str:
     """The table of installed models whose name begins with ``prefix``, in any case."""
     models = client.call("GET", "/api/tags")["models"] or []
     wanted = [model for model in models if model["name"].lower().startswith(prefix.lower())]
+    if as_json:
+        return json_text(wanted)
     return table(("NAME", "ID", "SIZE", "MODIFIED"), [_row(model) for model in wanted])
 
 

@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .client import Client
-from .console import human_bytes, human_time, table
+from .console import human_bytes, human_time, json_text, table
 from .list import ID_LENGTH
 
 
-def running(client: Client, prefix: str = "") -> str:
+def running(client: Client, prefix: str = "", *, as_json: bool = False) -> str:
     """The table of loaded models whose name begins with ``prefix``."""
     models = client.call("GET", "/api/ps")["models"] or []
     wanted = [model for model in models if model["name"].startswith(prefix)]
+    if as_json:
+        return json_text(wanted)
     headers = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
     return table(headers, [_row(model) for model in wanted])
 

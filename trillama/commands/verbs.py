@@ -5,6 +5,65 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.shell_completion import get_completion_class
+
+from trillama.base.errors import BadRequest, TrillamaError
+from trillama.base.settings import load_settings
+
+EXAMPLES = {
+    "serve": "OLLAMA_KEEP_ALIVE=1h trillama serve",
+    "create": "trillama create me -f Modelfile",
+    "show": "trillama show tiny --parameters",
+    "run": 'trillama run tiny "What is the capital of France?"',
+    "stop": "trillama stop tiny",
+    "pull": "trillama pull llama3.2",
+    "push": "trillama push me/mine",
+    "signin": "trillama signin",
+    "signout": "trillama signout",
+    "whoami": "trillama whoami",
+    "list": "trillama list | awk '{print $1}'",
+    "ps": "trillama ps --json",
+    "cp": "trillama cp tiny mine",
+    "rm": "trillama rm mine",
+    "inspect": "trillama inspect tiny --json",
+    "du": "trillama du",
+    "prune": "trillama prune",
+    "fsck": "trillama fsck",
+    "completion": 'eval "$(trillama completion bash)"',
+    "help": "trillama help run",
+    "doctor": "trillama doctor",
+}
+TAKE_MODELS = {"show": 1, "run": 1, "stop": 1, "push": 1, "cp": 1, "rm": 1000}
+"""Commands whose first arguments name installed models, and how many of them."""
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def model_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Completions of an argument that names an installed model; none while no server runs."""
+    from .client import Client
+
+    given = len(ctx.params.get(param.name or "") or ())
+    if given >= TAKE_MODELS.get(ctx.command.name or "", 0):
+        return []
+    try:
+        models = Client(load_settings().address).call("GET", "/api/tags")["models"] or ()
+    except TrillamaError:
+        return []
+    names = (one["name"].removesuffix(":latest") for one in models)
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def completion_script(table: click.Command, shell: str) -> str:
+    """What a shell evaluates to complete our commands.
+
+    Raises:
+        BadRequest: a shell that click does not know.
+    """
+    kind = get_completion_class(shell) if shell in SHELLS else None
+    if kind is None:
+        raise BadRequest(f'unknown shell "{shell}": bash, zsh or fish')
+    return kind(table, {}, "trillama", "_TRILLAMA_COMPLETE").source()
 
 
 class Verb(click.Command):
@@ -23,6 +82,11 @@ class Verb(click.Command):
         if given < self.least:
             raise click.UsageError(f"requires at least {self.least} arg(s), only received {given}")
         return super().invoke(ctx)
+
+    def format_epilog(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """One example of its use."""
+        if example := EXAMPLES.get(self.name or ""):
+            formatter.write(f"\nExample:\n  {example}\n")
 
 
 ALIASES = {"start": "serve", "ls": "list", "login": "signin", "logout": "signout"}
