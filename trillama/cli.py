@@ -17,7 +17,7 @@ import click
 
 from .base.errors import TrillamaError
 from .base.settings import load_settings
-from .commands.verbs import Table, Verb, completion_script, model_names
+from .commands.verbs import Table, Verb, completion_script, model_names, words
 
 if TYPE_CHECKING:
     from .commands.client import Client
@@ -369,21 +369,12 @@ def doctor(arguments: tuple[str, ...]) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _words(error: click.ClickException) -> str:
-    if isinstance(error, click.NoSuchOption):
-        name = error.option_name
-        if name.startswith("--"):
-            return f"unknown flag: {name}"
-        return f"unknown shorthand flag: '{name[1:2]}' in {name}"
-    return error.format_message()
-
-
 def main() -> None:
     """Run the command line; errors are one line and exit status 1."""
     try:
         code = table.main(prog_name="trillama", standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"Error: {_words(error)}", err=True)
+        click.echo(f"Error: {words(error)}", err=True)
         sys.exit(1)
     except TrillamaError as error:
         click.echo(f"Error: {error.message}", err=True)

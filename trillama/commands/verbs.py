@@ -110,3 +110,13 @@ class Table(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             raise click.UsageError(f'unknown command "{args[0]}" for "trillama"')
         return super().resolve_command(ctx, args)
+
+
+def words(error: click.ClickException) -> str:
+    """What to print of a wrong command line."""
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        if name.startswith("--"):
+            return f"unknown flag: {name}"
+        return f"unknown shorthand flag: '{name[1:2]}' in {name}"
+    return error.format_message()
