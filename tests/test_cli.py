@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
+
+from tests.support.scripted import Scripted, scripted_server
 
 LONG_AGO, FAR_AHEAD = "2020-01-01T00:00:00.123456789+02:00", "2319-01-01T00:00:00Z"
 TINY = {"name": "tiny:latest", "size": 4_661_224_676, "digest": "a" * 64}
@@ -22,49 +20,11 @@ PS = {"models": [TINY | LOADED]}
 THINK_WORDS = "must be true, false, high, medium, low, or max"
 
 
-@dataclass
-class Scripted:
-    """Answers by path, and what was asked."""
-
-    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
-    port: int = 0
-
-    def handler(scripted) -> type[BaseHTTPRequestHandler]:  # noqa: N805  # self is the handler's
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                length = int(self.headers.get("Content-Length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
-                scripted.asked.append((self.command, self.path, body))
-                status, reply = scripted.answers.get(self.path, (200, {}))
-                lines = reply if isinstance(reply, list) else [reply]
-                text = "".join(json.dumps(line) + "\n" for line in lines).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(text)
-
-            do_GET = do_POST = do_HEAD = answer  # noqa: N815  # http.server's names
-
-            def log_message(self, *_: object) -> None:
-                """Keep the test's output clean."""
-
-        return Handler
-
-
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     """A loopback server for one test."""
-    script = Scripted()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), script.handler())
-    script.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield script
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with scripted_server() as script:
+        yield script
 
 
 def trillama(*words: str, port: int = 9, stdin: str = "") -> subprocess.CompletedProcess[str]:

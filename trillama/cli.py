@@ -55,7 +55,6 @@ def verb(
 
 arguments = click.argument("arguments", nargs=-1, shell_complete=model_names)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON")
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON")
 
 
 @contextmanager

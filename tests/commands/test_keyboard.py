@@ -32,9 +32,10 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_keys_edit(settings: Settings) -> None:
-    """Ctrl-J begins a line, Up brings back what was typed; Ctrl-D ends."""
-    assert typed("one\ntwo\r", settings) == ["one\ntwo"]
-    assert typed("\x1b[A\r", settings) == ["two"]
+    """Alt-Enter begins a line, Up brings back what was typed; Ctrl-D ends."""
+    assert typed("one\x1b\rtwo\r", settings) == ["one\ntwo"]
+    assert typed("ahead\n", settings) == ["ahead"]
+    assert typed("\x1b[A\r", settings) == ["ahead"]
     with pytest.raises(EOFError):
         typed("\x04", settings)
     with pytest.raises(KeyboardInterrupt):

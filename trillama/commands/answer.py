@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from trillama.base.errors import BadRequest
 from .console import Wrapper
 
 GREY, BOLD, PLAIN = "\x1b[38;5;245m", "\x1b[1m", "\x1b[0m"
+UNKNOWN_WIDTH = 80
 THINK_WORDS = {"": True, "true": True, "false": False}
 THINK_LEVELS = ("high", "medium", "low", "max")
 
@@ -106,6 +108,13 @@ def think_value(word: str) -> bool | str:
     return THINK_WORDS[word]
 
 
+def terminal_width(out: TextIO) -> int:
+    """Columns of a terminal as it is now; what the environment says may be of another one."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.get_terminal_size(out.fileno()).columns or UNKNOWN_WIDTH
+    return UNKNOWN_WIDTH
+
+
 class Shower:
     """Prints an answer as it comes: thinking dimmed and labelled, then the text.
 
@@ -116,7 +125,7 @@ class Shower:
 
     def __init__(self, out: TextIO, options: RunOptions) -> None:
         self._terminal = out.isatty()
-        width = shutil.get_terminal_size().columns if self._terminal else 0
+        width = terminal_width(out) if self._terminal else 0
         self._out = Wrapper(out, 0 if options.nowordwrap else width)
         self._hide = options.hidethinking
         self._thinking = False

@@ -110,7 +110,7 @@ class Keyboard:
 def _keys(editor: str) -> KeyBindings:
     keys = KeyBindings()
 
-    @keys.add("c-j")
+    @keys.add("escape", "enter")  # not Ctrl-J: an Enter typed ahead of the prompt arrives as that
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
 

@@ -40,7 +40,7 @@ SHORTCUTS = """Available keyboard shortcuts:
   Alt + b, f      Move back, forward by a word
   Ctrl + k, u     Delete the rest, the beginning of the line
   Ctrl + w        Delete the word before the cursor
-  Ctrl + j        Begin a new line of the same message
+  Alt + Enter     Begin a new line of the same message
   Ctrl + r        Search the history (Up and Down walk through it)
   Ctrl + l        Clear the screen
   Ctrl + g        Edit the message in an editor
