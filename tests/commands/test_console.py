@@ -131,3 +131,12 @@ def test_narrow_or_unknown_terminals_are_not_wrapped() -> None:
     out = io.StringIO()
     Wrapper(out, 0).write("a long line without any breaks at all, whatever the width")
     assert out.getvalue() == "a long line without any breaks at all, whatever the width"
+
+
+def test_a_word_moved_by_the_space_behind_it_takes_room() -> None:
+    """What follows on its new line wraps where the line really ends."""
+    out = io.StringIO()
+    Wrapper(out, 20).write("aaaa bbbbbbbbbb cccc dddd")
+    assert (
+        out.getvalue() == "aaaa bbbbbbbbbb\x1b[10D\x1b[K\nbbbbbbbbbb cccc\x1b[4D\x1b[K\ncccc dddd"
+    )

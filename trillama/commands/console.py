@@ -122,7 +122,8 @@ class Wrapper:
         if not self._word or display_width(self._word) > self._width - MIN_WRAP_WIDTH:
             self._out.write("\n" if char == " " else f"\n{char}")
             self._word = "" if char == " " else char
+            self._column = display_width(self._word)
         else:
             self._out.write(f"\x1b[{display_width(self._word)}D\x1b[K\n{self._word}{char}")
+            self._column = display_width(self._word + char)
             self._word = "" if char in " \t" else self._word + char
-        self._column = display_width(self._word) + (char == "\t")
