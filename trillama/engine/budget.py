@@ -28,9 +28,11 @@ UNNOTICED_NS = 60_000_000
 SOUND_CHUNK = 64
 """Tokens that a step may carry at the price of such a gap."""
 BURST_NS = 250_000_000
-"""Gap allowed for each one who waits beside the first, divided by those who run."""
+"""Time allowed for each one who waits beside the first, divided by those who run."""
+MOST_BURST_NS = 4_000_000_000
+"""Longest step for the sake of a crowd."""
 IDLE_STEP_NS = 400_000_000
-"""Longest prompt-only step."""
+"""Longest prompt-only step for one who waits alone."""
 WORTH = 4.0
 """So many times faster a prompt must get on by a step beyond the bound to be allowed one."""
 LEARN_EVERY = 8
@@ -89,7 +91,7 @@ class StepBudget:
         return max(1, min(room, self._beside(load) if load.generating else self._alone(load)))
 
     def _alone(self, load: Load) -> int:
-        most = self._most(load, IDLE_STEP_NS, tiled=True)
+        most = self._most(load, max(IDLE_STEP_NS, _burst_ns(load)), tiled=True)
         return _whole_grains(max(self._micro_batch // 4, most))
 
     def _beside(self, load: Load) -> int:
@@ -106,9 +108,8 @@ class StepBudget:
     def allowed_ns(self, load: Load) -> float:
         """How long a step may take."""
         plain = self.predict_ns(load, 0)
-        crowd = BURST_NS * (load.waiting - 1) / load.generating
         unnoticed = min(UNNOTICED_NS, self.predict_ns(load, SOUND_CHUNK))
-        return max(STRETCH * plain, unnoticed, min(crowd, plain + IDLE_STEP_NS))
+        return max(STRETCH * plain, unnoticed, _burst_ns(load))
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""
@@ -144,6 +145,11 @@ class StepBudget:
             ((1, 512, 1_000_000, 4000), 900),
         ):
             self._by_tile.observe(tile, rows * row)
+
+
+def _burst_ns(load: Load) -> float:
+    """What a crowd is allowed: prompts computed together cost less, and answer in step."""
+    return min(BURST_NS * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
 
 
 def _amounts(load: Load, tokens: int, tiled: bool) -> tuple[float, ...]:
