@@ -46,8 +46,10 @@ async def refused(
         await one.pull(name)
     for file in one.files():
         assert file.startswith("blobs/"), "a manifest was written"
+        if "partial" in file:  # another thread may be about to remove it
+            continue
         data = (one.store.root / file).read_bytes()
-        assert "partial" in file or file == f"blobs/sha256-{digest_of(data)[7:]}", "a false blob"
+        assert file == f"blobs/sha256-{digest_of(data)[7:]}", "a false blob"
     return one
 
 
