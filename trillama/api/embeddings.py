@@ -29,7 +29,7 @@ from ..wire.embeddings import (
     write_embeddings,
     write_openai_embeddings,
 )
-from .connection import read_body
+from .connection import read_as
 from .errors import JSON
 from .inputs import read_inputs
 from .specs import runner_spec
@@ -38,8 +38,6 @@ from .turn import Desk
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
-MAX_BODY = 64 << 20
 
 MANY = 1 << 16
 """Values from which they are left to a thread."""
@@ -150,19 +148,19 @@ def routes(desk: Desk) -> Blueprint:
 
     @blueprint.post("/api/embed")
     async def embed() -> Response:
-        request = read_embed(await read_body(MAX_BODY))
+        request = await read_as(read_embed)
         found = await embeddings.embed(request)
         return await _written(found, lambda: write_embed(request.model, found))
 
     @blueprint.post("/api/embeddings")
     async def legacy() -> Response:
-        request = read_embeddings(await read_body(MAX_BODY))
+        request = await read_as(read_embeddings)
         found = await embeddings.embed(request)
         return await _written(found, lambda: write_embeddings(found))
 
     @blueprint.post("/v1/embeddings")
     async def openai() -> Response:
-        asked = read_openai_embeddings(await read_body(MAX_BODY))
+        asked = await read_as(read_openai_embeddings)
         found = await embeddings.embed(asked.request)
         assert found is not None
         model = asked.request.model

@@ -16,8 +16,8 @@ from ..base.errors import BadRequest
 from ..models.installed import InstalledModel
 from ..wire.native import chat_turn, read_chat
 from ..wire.tokens import read_detokenize, read_tokenize, spelled
-from .connection import read_body
-from .tokens import MAX_BODY, Tokens, json_response
+from .connection import read_as
+from .tokens import Tokens, json_response
 from .turn import Desk
 
 
@@ -49,7 +49,7 @@ def routes(desk: Desk) -> Blueprint:
 
     @blueprint.post("/tokenize")
     async def tokenize() -> Response:
-        request = read_tokenize(await read_body(MAX_BODY))
+        request = await read_as(read_tokenize)
         if request.turn is not None:
             raise BadRequest("messages have their place in /apply-template and /api/tokenize")
         model = await tokens.the_model(request.model)
@@ -58,13 +58,13 @@ def routes(desk: Desk) -> Blueprint:
 
     @blueprint.post("/detokenize")
     async def detokenize() -> Response:
-        request = read_detokenize(await read_body(MAX_BODY))
+        request = await read_as(read_detokenize)
         model = await tokens.the_model(request.model)
         return json_response({"content": await tokens.decode(request.tokens, model)})
 
     @blueprint.post("/apply-template")
     async def apply_template() -> Response:
-        request = read_chat(await read_body(MAX_BODY))
+        request = await read_as(read_chat)
         request.model = (await tokens.the_model(request.model)).name.short
         return json_response({"prompt": await desk.show(chat_turn(request))})
 

@@ -19,8 +19,8 @@ from ..engine.base import Vocabulary
 from ..engine.embedding import Pooling
 from ..runner_pool import Runner
 from ..wire.rerank import read_rerank, write_rerank
-from .connection import read_body
-from .embeddings import MAX_BODY, Embeddings, merged
+from .connection import read_as
+from .embeddings import Embeddings, merged
 from .errors import JSON
 from .inputs import Inputs, InputTooLong, longest_input
 from .specs import runner_spec
@@ -149,7 +149,7 @@ def routes(desk: Desk) -> Blueprint:
     reranker = Reranker(desk)
 
     async def rerank() -> Response:
-        asked = read_rerank(await read_body(MAX_BODY))
+        asked = await read_as(read_rerank)
         ranking = await reranker.rerank(asked.request)
         return Response(write_rerank(asked, ranking), content_type=JSON)
 

@@ -25,11 +25,9 @@ from ..wire.tokens import (
     read_tokenize,
     spelled,
 )
-from .connection import read_body
+from .connection import read_as
 from .errors import JSON
 from .turn import Desk
-
-MAX_BODY = 64 << 20
 
 
 def json_response(value: object) -> Response:
@@ -120,7 +118,7 @@ def routes(desk: Desk) -> Blueprint:
     @blueprint.post("/api/tokenize")
     async def tokenize() -> Response:
         began = time.monotonic_ns()
-        request = read_tokenize(await read_body(MAX_BODY))
+        request = await read_as(read_tokenize)
         model = await tokens.the_model(named(request.model))
         found, pieces = await tokens.encode(request, model)
         shown = {"pieces": spelled(found, pieces)} if request.with_pieces else {}
@@ -130,7 +128,7 @@ def routes(desk: Desk) -> Blueprint:
     @blueprint.post("/api/detokenize")
     async def detokenize() -> Response:
         began = time.monotonic_ns()
-        request = read_detokenize(await read_body(MAX_BODY))
+        request = await read_as(read_detokenize)
         model = await tokens.the_model(named(request.model))
         content = await tokens.decode(request.tokens, model)
         spent = time.monotonic_ns() - began

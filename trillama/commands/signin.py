@@ -7,36 +7,29 @@ from .client import Client, ServerRefused
 SIGNED_OUT = 401
 
 
-def who(client: Client) -> str:
-    """Name of the account, "" when nobody is signed in.
+def _account(client: Client) -> tuple[str, str]:
+    """Name of the account and, where nobody is signed in, how to: one of them is "".
 
     Raises:
         ServerRefused: the service cannot be asked.
     """
     try:
-        return str(client.call("POST", "/api/me")["name"])
+        return str(client.call("POST", "/api/me")["name"]), ""
     except ServerRefused as error:
         if error.status != SIGNED_OUT:
             raise
-        return ""
+        return "", f"To sign in, open this page in a browser:\n    {error.signin_url}\n"
 
 
 def signin_hint(client: Client) -> str:
     """How to sign in; "" for who is."""
-    try:
-        client.call("POST", "/api/me")
-    except ServerRefused as error:
-        if error.status != SIGNED_OUT:
-            raise
-        return f"To sign in, open this page in a browser:\n    {error.signin_url}\n"
-    return ""
+    return _account(client)[1]
 
 
 def sign_in(client: Client) -> str:
     """What to do, or who is signed in already."""
-    if name := who(client):
-        return f"You are already signed in as user '{name}'\n"
-    return signin_hint(client)
+    name, hint = _account(client)
+    return hint or f"You are already signed in as user '{name}'\n"
 
 
 def sign_out(client: Client) -> str:
@@ -52,4 +45,4 @@ def sign_out(client: Client) -> str:
 
 def who_am_i(client: Client) -> str:
     """The account's name, or that there is none."""
-    return who(client) or "You are not signed in to ollama.com"
+    return _account(client)[0] or "You are not signed in to ollama.com"
