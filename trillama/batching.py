@@ -12,11 +12,9 @@ stays with the job that caused it: a full pool evicts cached prefixes, then paus
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
@@ -25,19 +23,17 @@ from .engine.base import Context, DecodeStatus
 from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
 from .engine.gang import Gang
-from .engine.operations import Operation, carry_out
-from .engine.recovery import cut_back
-from .kv import KVPool
 from .seats import (
     BatchStatistics,
     Counts,
+    Line,
+    Memory,
     Plan,
     Policy,
     Seat,
     dead_end,
     divide,
     load_of,
-    prefix_is_coming,
     summary,
     take_seat,
 )
@@ -62,15 +58,14 @@ class Batcher:
         most = min(limits.outputs, limits.sequences, limits.batch)
         self._context = context
         self._clock = clock
-        self._max_live = min(policy.max_live or most, most)
-        self._most_forced = min(MOST_FORCED, limits.batch // self._max_live - 1)
+        max_live = min(policy.max_live or most, most)
+        self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
         self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
         self._batch = context.new_batch()
-        self._kv = KVPool(limits.cells, limits.sequences, reuse=policy.prefix_cache)
+        self._memory = Memory(context, reuse=policy.prefix_cache)
+        self._line = Line(self._memory, max_live)
         self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
-        self._waiting: deque[Seat] = deque()
-        self._live: list[Seat] = []
         self._events: list[StepEvent] = []
         self._awake = False
         self._failures = 0
@@ -90,10 +85,10 @@ class Batcher:
         if job.options.num_predict == 0:
             self._events.append(Ended(job.id, StopReason.LENGTH, self._clock()))
             return
-        self._kv.expect(job.cache_key, job.prompt)
+        self._memory.expect(seat)
         self._seats[job.id] = seat
-        self._waiting.append(seat)
-        self._gang.came(self._clock(), len(self._waiting))
+        self._line.join(seat)
+        self._gang.came(self._clock(), self._line.waiting)
 
     def cancel(self, job_id: str) -> None:
         """End a job in the next step; unknown and finished ones are ignored."""
@@ -113,7 +108,7 @@ class Batcher:
 
     def drop_cache(self) -> None:
         """Forget all cached prefixes."""
-        self._apply(self._kv.drop_holders())
+        self._memory.drop_cache()
 
     def close(self) -> None:
         """Release everything; jobs still here get no further event."""
@@ -130,15 +125,15 @@ class Batcher:
     @property
     def linger(self) -> int:
         """Nanoseconds the next step may wait for jobs that are expected; 0 for none."""
-        return 0 if self._live else self._gang.linger(self._clock(), len(self._waiting))
+        return 0 if self._line.live else self._gang.linger(self._clock(), self._line.waiting)
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""
         paused = sum(seat.paused for seat in self._seats.values())
-        return summary(self._live, len(self._waiting), paused, self._counts, self._kv)
+        return summary(self._line, paused, self._counts, self._memory.statistics())
 
     def __repr__(self) -> str:
-        return f"<Batcher {len(self._live)} live, {len(self._waiting)} waiting, {self._kv!r}>"
+        return f"<Batcher {self._line!r} {self._memory!r}>"
 
     # -- the step -------------------------------------------------------------------------------
 
@@ -153,7 +148,7 @@ class Batcher:
         """
         self._release_cancelled()
         self._admit()
-        self._apply(self._kv.trim())
+        self._memory.trim()
         plan = self._plan()
         self._awake = bool(plan)
         if plan and self._run(plan):
@@ -166,81 +161,39 @@ class Batcher:
             self._end(seat, StopReason.CANCELLED)
 
     def _admit(self) -> None:
-        for seat in list(self._waiting):
-            if len(self._live) >= self._max_live:
-                return
-            if seat.paused or prefix_is_coming(seat, self._live, self._kv):
-                continue
-            while not self._seat(seat):
-                if not self._park_paused():
-                    return
-
-    def _seat(self, seat: Seat) -> bool:
-        promised = sum(other.remaining for other in self._live) + len(self._live)
-        grant = self._kv.admit(seat.job.cache_key, seat.known, promised)
-        if grant is None:
-            return False
-        self._waiting.remove(seat)
-        self._live.append(seat)
-        self._apply(grant.operations)
-        seat.sequence, seat.awaits = grant.sequence, None
-        if seat.admitted_step < 0:
-            self._counts.cached_tokens += grant.cached
-            self._events.append(Admitted(seat.job.id, grant.cached, self._clock()))
-        seat.admitted_step = self._counts.steps
-        return True
-
-    def _park_paused(self) -> bool:
-        """Take the place of a job whose reader is slow, for one that could run."""
-        paused = next((seat for seat in self._live if seat.paused), None)
-        if paused is not None:
-            self._preempt(paused)
-        return paused is not None
+        for seat, cached in self._line.admit():
+            if seat.admitted_step < 0:
+                self._counts.cached_tokens += cached
+                self._events.append(Admitted(seat.job.id, cached, self._clock()))
+            seat.admitted_step = self._counts.steps
 
     # -- planning -------------------------------------------------------------------------------
 
     def _plan(self) -> Plan:
         """One row for each generating job, then prompt tokens up to the budget."""
         while True:
-            heads = [seat for seat in self._live if seat.fresh and not seat.paused]
+            heads = [seat for seat in self._line.live if seat.fresh and not seat.paused]
             plan = Plan(heads, [])
             new = plan.new_tokens
-            self._apply(self._kv.make_room(new))
-            if self._kv.free >= new:
+            self._memory.make_room(new)
+            if self._memory.free >= new:
                 plan.chunks = self._chunks(heads, new)
-            stuck = not plan and any(not seat.paused for seat in self._live)
-            short = self._kv.free < new
-            if not (stuck or short) or not self._preempt_youngest():
+            stuck = not plan and any(not seat.paused for seat in self._line.live)
+            short = self._memory.free < new
+            if not (stuck or short) or not self._line.preempt_youngest():
                 return plan
 
     def _chunks(self, heads: list[Seat], new: int) -> list[tuple[Seat, int]]:
         """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
-        waiting = [seat for seat in self._live if seat.remaining and not seat.paused]
+        waiting = [seat for seat in self._line.live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(load_of(heads, waiting, self._kv.used))
+        budget = self._budget.choose(load_of(heads, waiting, self._memory.used))
         budget = min(budget, sum(seat.remaining for seat in waiting))
-        self._apply(self._kv.make_room(new + budget))
-        budget = min(budget, self._kv.free - new, self._context.limits.batch - new)
+        self._memory.make_room(new + budget)
+        budget = min(budget, self._memory.free - new, self._context.limits.batch - new)
         rows = self._context.limits.outputs - len(heads)
         return divide(waiting, budget, self._counts.steps)[:rows]
-
-    def _preempt_youngest(self) -> bool:
-        """Send the latest arrival back to the queue with its tokens, unless it is alone."""
-        if len(self._live) < 2:
-            return False
-        self._preempt(max(self._live, key=lambda seat: (seat.paused, seat.admitted_step)))
-        return True
-
-    def _preempt(self, seat: Seat) -> None:
-        self._counts.preemptions += 1
-        self._requeue(seat, seat.tokens())
-
-    def _requeue(self, seat: Seat, known: npt.NDArray[np.int32]) -> None:
-        """Send a live seat back to the head of the queue, to compute ``known`` first."""
-        self._vacate(seat)
-        seat.known, seat.fresh = known, []
-        self._waiting.appendleft(seat)
 
     # -- decoding -------------------------------------------------------------------------------
 
@@ -252,14 +205,14 @@ class Batcher:
         logits = self._context.logits()
         if plan.chunks or not self._counts.steps % LEARN_EVERY:
             elapsed = self._clock() - started
-            self._budget.observe(plan.load(self._kv.used), plan.prompt_tokens, elapsed)
+            self._budget.observe(plan.load(self._memory.used), plan.prompt_tokens, elapsed)
         sampled = plan.sampled
         for seat in plan.heads:
-            self._kv.grow(seat.place, seat.pending)
+            self._memory.grow(seat, seat.pending)
         for seat, count in plan.chunks:
             self._counts.prompt_tokens += count
-            self._kv.grow(seat.place, count)
-            self._apply(self._kv.register(seat.place, seat.known))
+            self._memory.grow(seat, count)
+            self._memory.publish(seat)
         tokens, scores = self._chooser.choose(logits, sampled)
         now = self._clock()
         for row, (seat, token) in enumerate(zip(sampled, tokens, strict=True)):
@@ -288,20 +241,18 @@ class Batcher:
 
     def _relieve(self, plan: Plan) -> bool:
         """Make room the book did not know to be missing; True to try the same plan again."""
-        if evictions := self._kv.make_room(min(self._kv.cells, self._kv.free + 1)):
-            self._apply(evictions)
+        if self._memory.make_room(self._memory.free + 1):
             return True
         if plan.heads and plan.chunks:
             plan.chunks = []
             return True
-        if not self._preempt_youngest():
-            self._end(self._live[0], StopReason.LENGTH)
+        if not self._line.preempt_youngest():
+            self._end(self._line.live[0], StopReason.LENGTH)
         return False
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> None:
         """Bring the library's memory back to what the book says after a failed decode."""
-        held = {seat.place.id: seat.place.length for seat in plan.seats}
-        broken = cut_back(self._context, held)
+        broken = self._memory.cut_back(plan.seats)
         if status is DecodeStatus.INVALID:
             for seat in plan.seats:
                 if seat.place.id in broken or not broken:
@@ -353,16 +304,12 @@ class Batcher:
         if not discard:
             return False
         tokens = seat.tokens()
-        operations = None
-        if self._context.limits.can_shift:
-            operations = self._kv.shift(seat.place, keep, discard)
         shorter = np.delete(tokens, slice(keep, keep + discard))
         seat.shifted += discard
-        if operations is not None:
-            self._apply(operations)
+        if self._memory.shift(seat, keep, discard):
             seat.known, seat.fresh = shorter[:-1], [int(shorter[-1])]
         else:
-            self._requeue(seat, shorter)
+            self._line.requeue(seat, shorter)
         return True
 
     # -- leaving --------------------------------------------------------------------------------
@@ -376,24 +323,10 @@ class Batcher:
 
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]
-        if seat.sequence is None:
-            self._waiting.remove(seat)
-        else:
-            self._vacate(seat)
+        self._line.leave(seat)
         if seat.chain:
             seat.chain.close()
 
-    def _vacate(self, seat: Seat) -> None:
-        """Give the sequence back; its tokens may stay cached."""
-        self._live.remove(seat)
-        self._apply(self._kv.release(seat.place, seat.tokens()))
-        seat.sequence = None
-
-    def _apply(self, operations: Iterable[Operation]) -> None:
-        carry_out(operations, self._context)
-
     def check(self) -> None:
         """Verify the book and that the library agrees with it."""
-        self._kv.check()
-        for seat in self._live:
-            assert self._context.seq_pos_max(seat.place.id) == seat.place.length - 1
+        self._memory.check(self._line.live)
