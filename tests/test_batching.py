@@ -185,12 +185,20 @@ def undisturbed(
     return texts
 
 
+def teach_brevity(engine: Engine) -> None:
+    """Have many answers of one token, so that long ones come as a surprise."""
+    for n in range(80):
+        engine.ask(f"brief {n}", chat(str(n)), Options(temperature=0, num_predict=1))
+    engine.run()
+
+
 def test_a_full_pool_pauses_jobs_without_changing_their_text() -> None:
     """Jobs larger than the pool together all finish, with the text they would have had alone."""
     prompts = {f"j{n}": long_prompt(8, seed=n) for n in range(6)}
     options = Options(temperature=0, num_predict=80)
     expected = undisturbed(babble, prompts, options)
     engine = Engine(babble, cells=300)
+    teach_brevity(engine)
     for name, prompt in prompts.items():
         engine.ask(name, prompt, options)
     engine.run()

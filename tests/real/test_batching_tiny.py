@@ -145,6 +145,10 @@ def test_greedy_text_survives_pause_and_resume(open_context: Open) -> None:
     """A pool too small for all pauses some, and nobody's words change."""
     expected = alone(open_context, SURE)
     run = Run(open_context(cells=256, sequences=8))
+    for number in range(120):  # answers of one token make longer ones a surprise
+        run.ask(f"brief {number}", "Hi", Options(temperature=0, num_predict=1))
+    run.finish()
+    run.tokens.clear()
     for text in SURE:
         run.ask(text, text)
     run.finish()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
@@ -9,6 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .callers import Priority
 from .options import Options
 
 Mask: TypeAlias = npt.NDArray[np.uint32]
@@ -67,6 +69,9 @@ class Job:
         cache_key: sequences share cached prefixes only within one key (adapter set, tenant).
         logprobs: None for none, else so many alternatives are reported beside each token.
         guide: a rule the answer keeps; ended by it, an answer has no end token of its own.
+        client: whose it is; clients share a busy engine equally.
+        priority: how urgent it is beside others.
+        deadline: when it must be over, on trio's clock.
         submitted: monotonic nanoseconds.
         shown: control tokens that belong to the answer's text, with what they spell.
     """
@@ -79,5 +84,8 @@ class Job:
     cache_key: str = ""
     logprobs: int | None = None
     guide: Guide | None = None
+    client: str = ""
+    priority: Priority = Priority.INTERACTIVE
+    deadline: float = math.inf
     submitted: int = 0
     shown: Mapping[int, str] = field(default_factory=dict)

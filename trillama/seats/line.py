@@ -1,8 +1,10 @@
 """Who waits, who is in the engine, and who has to step back.
 
-A waiting seat is admitted when its tokens fit beside what the live ones still need. One that
-would compute a prefix somebody else is computing waits for that instead. Under pressure the
-youngest goes back to the head of the line with its tokens, and loses nothing but time.
+Newcomers wait in a fair queue: clients share the engine by tokens of work, whatever they ask for at
+once. The next one is admitted when its tokens fit beside what the live ones still need; a large one
+is never overtaken for its size. One that would compute a prefix somebody else is computing waits
+for that instead. Under pressure the youngest goes back to the head of the line with its tokens, and
+loses nothing but time.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import numpy.typing as npt
 
 from ..engine.prefix_tree import common_length
 from ..kv import MIN_REUSE
+from .fair_queue import FairQueue
+from .lengths import Lengths, peak_growth
 from .memory import Memory
 from .seat import Seat
 
@@ -32,21 +36,29 @@ class Line:
     def __init__(self, memory: Memory, most: int) -> None:
         self._memory = memory
         self._most = most
-        self._waiting: deque[Seat] = deque()
+        self._waiting: FairQueue[Seat] = FairQueue()
+        self._returned: deque[Seat] = deque()
+        self._lengths = Lengths()
         self.live: list[Seat] = []
         self.preemptions = 0
 
     @property
     def waiting(self) -> int:
         """How many seats wait."""
-        return len(self._waiting)
+        return len(self._returned) + len(self._waiting)
+
+    def order(self) -> list[Seat]:
+        """Those who wait, the next one first."""
+        return [*self._returned, *self._waiting]
 
     def __repr__(self) -> str:
         return f"<Line {len(self.live)} live, {self.waiting} waiting>"
 
     def join(self, seat: Seat) -> None:
         """Let a new seat wait."""
-        self._waiting.append(seat)
+        job = seat.job
+        cost = len(job.prompt) + self._lengths.expected(seat.most)
+        self._waiting.put(seat, (job.client, job.priority), cost, job.priority.weight)
 
     def admit(self) -> list[tuple[Seat, int]]:
         """Make waiting seats live while there is room.
@@ -55,7 +67,9 @@ class Line:
             those admitted, each with how many of its tokens were cached.
         """
         admitted: list[tuple[Seat, int]] = []
-        for seat in list(self._waiting):
+        if len(self.live) >= self._most:
+            return admitted
+        for seat in self.order():
             if len(self.live) >= self._most:
                 break
             if seat.paused or prefix_is_coming(seat, self.live, self._memory):
@@ -69,17 +83,33 @@ class Line:
     def _admit(self, seat: Seat) -> int | None:
         """Give the seat a place, if need be one whose reader is slow has to leave."""
         while True:
-            promised = sum(other.remaining for other in self.live) + len(self.live)
-            cached = self._memory.admit(seat, promised)
+            cached = self._memory.admit(seat, self._promised(seat))
             if cached is not None:
-                self._waiting.remove(seat)
-                self.live.append(seat)
-                seat.awaits = None
+                self._enter(seat, cached)
                 return cached
             paused = next((other for other in self.live if other.paused), None)
             if paused is None:
                 return None
             self._preempt(paused)
+
+    def _promised(self, seat: Seat) -> int:
+        """Cells that must be free beside ``seat``'s tokens, so that nobody has to step back."""
+        if not self.live:
+            return 0
+        prompts = sum(other.remaining for other in self.live)
+        answers = [
+            (self._lengths.to_come(one.produced, one.most), one.work) for one in (*self.live, seat)
+        ]
+        return prompts + max(peak_growth(answers), len(self.live))
+
+    def _enter(self, seat: Seat, cached: int) -> None:
+        if seat in self._returned:
+            self._returned.remove(seat)
+        else:
+            self._waiting.take(seat)
+            seat.cached = cached
+        self.live.append(seat)
+        seat.awaits = None
 
     def preempt_youngest(self) -> bool:
         """Send the latest arrival back with its tokens, unless it is alone."""
@@ -96,14 +126,19 @@ class Line:
         """Send a live seat back to the head of the line, to compute ``known`` first."""
         self._vacate(seat)
         seat.known, seat.fresh = known, []
-        self._waiting.appendleft(seat)
+        self._returned.appendleft(seat)
 
     def leave(self, seat: Seat) -> None:
         """Forget a seat; its tokens may stay cached."""
-        if seat.sequence is None:
-            self._waiting.remove(seat)
-        else:
+        if seat.sequence is not None:
             self._vacate(seat)
+        elif seat in self._returned:
+            self._returned.remove(seat)
+        else:
+            self._waiting.drop(seat)
+            return
+        self._lengths.learn(seat.produced)
+        self._waiting.settle(seat, seat.work)
 
     def _vacate(self, seat: Seat) -> None:
         self.live.remove(seat)

@@ -22,6 +22,7 @@ class Seat:
         known: tokens to compute first: the prompt, or everything so far after a pause.
         fresh: tokens sampled since; the last one is not computed yet.
         sequence: its place in the pool; None while it waits.
+        cached: tokens of the prompt that needed no computing.
         pending: how many of the newest ``fresh`` tokens are computed next.
         fulfilled: the answer is complete by the rule it keeps.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
@@ -34,6 +35,7 @@ class Seat:
     fresh: list[int] = field(default_factory=list)
     chain: Chain | None = None
     sequence: Sequence | None = None
+    cached: int = 0
     pending: int = 1
     produced: int = 0
     shifted: int = 0
@@ -53,6 +55,17 @@ class Seat:
     def remaining(self) -> int:
         """Prompt tokens still to compute."""
         return len(self.known) - self.place.length if not self.fresh else 0
+
+    @property
+    def most(self) -> int:
+        """Tokens the answer may have at most."""
+        wanted = self.job.options.num_predict
+        return self.limit if wanted < 0 else wanted
+
+    @property
+    def work(self) -> int:
+        """Tokens computed for the client: what a pause makes to be computed again is not."""
+        return len(self.job.prompt) - self.cached + self.produced
 
     def tokens(self) -> npt.NDArray[np.int32]:
         """All tokens so far."""
