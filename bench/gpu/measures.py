@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import msgspec
-import numpy as np
 
 from bench.gpu import nvidia
 from bench.load import Load, measure
@@ -34,7 +33,7 @@ from bench.servers import (
     trillama_command,
 )
 from bench.stall import Question, ask_running
-from bench.stats import median
+from bench.steps import read_steps, share_of_steps
 
 RIVAL_FLAGS = ("-ngl", "999", "--fit", "off")
 """Everything on the GPU, and no search for what fits: it costs seconds of every start."""
@@ -194,29 +193,10 @@ def step_shares(setup: Setup, load: Load) -> dict[str, Any]:
     """Where the time of full steps goes on our server under a load, in medians and sums."""
     with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
         times = Path(folder) / "times.json"
-        with ours(setup, ("bench.gpu.timed_serve", str(times))) as server:
+        with ours(setup, ("bench.timed_serve", str(times))) as server:
             summary, _ = measure(server.target, load)
-        steps = np.array(msgspec.json.decode(times.read_bytes()), dtype=np.float64).reshape(-1, 6)
+        steps = read_steps(times)
     return share_of_steps(steps, load.clients) | {"output_rate": summary.output_rate}
-
-
-def share_of_steps(steps: Any, clients: int) -> dict[str, Any]:
-    """Figures of the steps in which nearly all clients generate and no prompt is read.
-
-    Args:
-        steps: rows of `timed_serve.Stopwatch.steps`.
-    """
-    full = steps[(steps[:, 0] >= 0.9 * clients) & (steps[:, 1] == 0) & (steps[:, 5] > 0)]
-    if not len(full):
-        raise RuntimeError("no step had all clients in it")
-    _, _, decode, logits, step, period = full.sum(0)
-    names = ("decode_ms", "logits_ms", "step_ms", "period_ms")
-    medians = {n: median(full[:, 2 + i].tolist()) / 1e6 for i, n in enumerate(names)}
-    outside, between = 1 - (decode + logits) / period, 1 - step / period
-    share = {"outside_share": float(outside), "between_share": float(between)}
-    mixed = steps[(steps[:, 1] > 0) & (steps[:, 0] > 0)]
-    prompt = median(mixed[:, 1].tolist()) if len(mixed) else 0.0
-    return {"steps": len(full), "mixed": len(mixed), "mixed_prompt": prompt} | medians | share
 
 
 def load_cycles(setup: Setup, cycles: int) -> dict[str, Any]:
