@@ -40,6 +40,7 @@ class Setup:
 
     Attributes:
         context: cells of the whole pool, shared by `parallel` sequences.
+        longest: positions one request needs; 0 for an equal part of the pool.
         unified: rivals keep one pool too; else they cut it into `parallel` equal parts.
         embedding: rivals are started to embed, which they cannot do beside generating.
         step_budget: only trillama has it: auto, off, or prompt tokens per step.
@@ -50,6 +51,7 @@ class Setup:
     parallel: int
     context: int
     threads: int
+    longest: int = 0
     unified: bool = True
     embedding: bool = False
     step_budget: str = "auto"
@@ -87,7 +89,7 @@ def trillama_command(setup: Setup, port: int, store: Path) -> Command:
         "OLLAMA_HOST": f"127.0.0.1:{port}",
         "OLLAMA_MODELS": str(store),
         "OLLAMA_NUM_PARALLEL": str(setup.parallel),
-        "OLLAMA_CONTEXT_LENGTH": str(setup.context),
+        "OLLAMA_CONTEXT_LENGTH": str(setup.longest or setup.context // setup.parallel),
         "OLLAMA_KEEP_ALIVE": "-1",
         "TRILLAMA_NUM_THREAD": str(setup.threads),
         "TRILLAMA_STEP_BUDGET": setup.step_budget,

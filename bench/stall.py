@@ -149,7 +149,8 @@ def main(model: Path, who: str, budgets: str, threads: int, **numbers: Any) -> N
     for name in who.split(","):
         for budget in budgets.split(",") if name == "trillama" else ["auto"]:
             cells, parallel = question.cells, question.streams + 1
-            setup = Setup(model, parallel, cells, threads, step_budget=budget)
+            longest = question.prompt_tokens + 512
+            setup = Setup(model, parallel, cells, threads, longest, step_budget=budget)
             answers.append(ask(name, setup, question))
             print(format_answers(answers[-1:]), flush=True)
     print(format_answers(answers))

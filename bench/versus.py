@@ -43,7 +43,7 @@ class Plan:
         per_client = load.whole_prompt + load.new_tokens + 1
         padded = -(-per_client // CELL_PADDING) * CELL_PADDING
         context = padded * load.clients
-        return Setup(self.model, load.clients, context, self.threads, self.unified)
+        return Setup(self.model, load.clients, context, self.threads, unified=self.unified)
 
 
 def run_once(who: str, setup: Setup, load: Load) -> Run:

@@ -19,10 +19,11 @@ import numpy as np
 from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
 from .base.jobs import Job
-from .engine.base import Context, DecodeStatus
+from .engine.base import Attention, Context, DecodeStatus
 from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
 from .engine.gang import Gang
+from .engine.layout import POOLED_LIVE
 from .seats import (
     BatchStatistics,
     Counts,
@@ -56,11 +57,13 @@ class Batcher:
     ) -> None:
         policy, limits = policy or Policy(), context.limits
         most = min(limits.outputs, limits.sequences, limits.batch)
+        if limits.attention is Attention.POOLED and not policy.max_live:
+            most = min(most, POOLED_LIVE)
         self._context = context
         self._clock = clock
         max_live = min(policy.max_live or most, most)
         self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
-        self._budget = StepBudget(policy.step_budget, limits.batch, limits.micro_batch)
+        self._budget = StepBudget(policy.step_budget, limits)
         self._batch = context.new_batch()
         self._memory = Memory(context, reuse=policy.prefix_cache)
         self._line = Line(self._memory, max_live)
@@ -151,8 +154,8 @@ class Batcher:
         self._memory.trim()
         plan = self._plan()
         self._awake = bool(plan)
-        if plan and self._run(plan):
-            self._counts.steps += 1
+        computed = [self._run(part) for part in plan.parts(self._budget.run_worth)]
+        self._counts.steps += any(computed)
         events, self._events = self._events, []
         return events
 
@@ -173,34 +176,36 @@ class Batcher:
         """One row for each generating job, then prompt tokens up to the budget."""
         while True:
             heads = [seat for seat in self._line.live if seat.fresh and not seat.paused]
-            plan = Plan(heads, [])
+            plan = Plan(heads, [], self._context.limits.separate)
             new = plan.new_tokens
             self._memory.make_room(new)
             if self._memory.free >= new:
-                plan.chunks = self._chunks(heads, new)
+                plan.chunks = self._chunks(plan, new)
             stuck = not plan and any(not seat.paused for seat in self._line.live)
             short = self._memory.free < new
             if not (stuck or short) or not self._line.preempt_youngest():
                 return plan
 
-    def _chunks(self, heads: list[Seat], new: int) -> list[tuple[Seat, int]]:
+    def _chunks(self, plan: Plan, new: int) -> list[tuple[Seat, int]]:
         """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
         waiting = [seat for seat in self._line.live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        budget = self._budget.choose(load_of(heads, waiting, self._memory.used))
+        worth = self._budget.run_worth
+        budget = self._budget.choose(load_of(plan, waiting, self._memory.used, worth))
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._memory.make_room(new + budget)
         budget = min(budget, self._memory.free - new, self._context.limits.batch - new)
-        rows = self._context.limits.outputs - len(heads)
+        rows = self._context.limits.outputs - len(plan.heads)
         return divide(waiting, budget, self._counts.steps)[:rows]
 
     # -- decoding -------------------------------------------------------------------------------
 
     def _run(self, plan: Plan) -> bool:
         """Decode the plan and sample its rows; False if nothing was computed."""
+        plan.forget_departed()
         started = self._clock()
-        if not self._decode(plan):
+        if not plan or not self._decode(plan):
             return False
         logits = self._context.logits()
         if plan.chunks or not self._counts.steps % LEARN_EVERY:
@@ -222,12 +227,13 @@ class Batcher:
     def _decode(self, plan: Plan) -> bool:
         """Decode, relieving a full pool step by step; False if the plan had to be given up."""
         while True:
-            plan.fill(self._batch)
+            plan.fill(self._batch, self._memory.fillers(plan))
             self._chooser.prepare(plan.sampled)
             try:
                 status = self._context.decode(self._batch)
             except EngineError:
                 status = DecodeStatus.INVALID
+            self._memory.drop_fillers()
             if status is DecodeStatus.OK:
                 self._failures = 0
                 return True

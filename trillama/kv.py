@@ -27,32 +27,38 @@ MIN_SHARE = 0.02
 pool make every attention run over the whole range below them."""
 
 
-@dataclass(eq=False, slots=True)
-class Sequence:
+@dataclass(eq=False, slots=True, kw_only=True)
+class Place:
     """One sequence id in use.
 
     Attributes:
         key: under which its prefix may be shared.
         length: positions computed; the next one goes to position ``length``.
-        registered: leading positions that are in the tree; the rest is a private tail.
+        registered: leading positions whose tokens are known here and may be shared.
         live: belongs to a running job; otherwise it is a holder and may be evicted.
         shifted: a context shift moved its tail, which therefore fits no other prompt.
     """
 
     id: int
     key: str
-    node: Node
     length: int = 0
     registered: int = 0
     live: bool = True
     shifted: bool = False
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
+class Sequence(Place):
+    """A place in the pool: its registered part is in the tree, the rest is a private tail."""
+
+    node: Node
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A place in the pool: the first ``cached`` tokens need no computing."""
+    """A place for a job: the first ``cached`` tokens need no computing."""
 
-    sequence: Sequence
+    sequence: Place
     cached: int
     operations: list[Operation]
 
@@ -156,7 +162,9 @@ class KVPool:
         if not self._free_ids:
             assert donor is not None, "admit checked that an id can be had"
             return self._continue_from(self._holders[donor], node, matched)
-        sequence = Sequence(self._free_ids.pop(), key, node, matched, matched)
+        sequence = Sequence(
+            id=self._free_ids.pop(), key=key, node=node, length=matched, registered=matched
+        )
         self._live[sequence.id] = sequence
         for step in node.path():
             self._tree.own(step, sequence.id)
@@ -193,12 +201,12 @@ class KVPool:
 
     # -- growth ---------------------------------------------------------------------------------
 
-    def grow(self, sequence: Sequence, count: int = 1) -> None:
+    def grow(self, place: Place, count: int = 1) -> None:
         """Note ``count`` more computed positions in the private tail."""
-        sequence.length += count
+        place.length += count
         self._tails += count
 
-    def register(self, sequence: Sequence, tokens: Tokens) -> list[Operation]:
+    def register(self, place: Place, tokens: Tokens) -> list[Operation]:
         """Put a live sequence's tail into the tree so that others can share it.
 
         Where the tree already has the same tokens, computed by somebody else meanwhile, the
@@ -207,7 +215,7 @@ class KVPool:
         Args:
             tokens: the tokens of at least all computed positions.
         """
-        operations: list[Operation] = []
+        sequence, operations = self._live[place.id], list[Operation]()
         while self.reuse and not sequence.shifted and sequence.registered < sequence.length:
             rest = tokens[sequence.registered : sequence.length]
             child = sequence.node.children.get(int(rest[0]))
@@ -236,12 +244,13 @@ class KVPool:
         sequence.registered += count
         self._tails -= count
 
-    def shift(self, sequence: Sequence, keep: int, discard: int) -> list[Operation] | None:
+    def shift(self, place: Place, keep: int, discard: int) -> list[Operation] | None:
         """Drop ``discard`` positions after the first ``keep`` and close the gap.
 
         None when cells behind ``keep`` are shared with another sequence: moving them would move
         the other's too, so the caller has to compute the shortened text again instead.
         """
+        sequence = self._live[place.id]
         position = sequence.registered
         for step in sequence.node.path():
             if position > keep and step.owners != {sequence.id}:
@@ -269,13 +278,13 @@ class KVPool:
 
     # -- release and eviction -------------------------------------------------------------------
 
-    def release(self, sequence: Sequence, tokens: Tokens) -> list[Operation]:
+    def release(self, place: Place, tokens: Tokens) -> list[Operation]:
         """End a live sequence; its tokens stay as a holder if that can help anyone.
 
         Args:
             tokens: the tokens of at least all computed positions.
         """
-        operations = self.register(sequence, tokens)
+        sequence, operations = self._live[place.id], self.register(place, tokens)
         self._forecast.remember(sequence.key, tokens[: sequence.registered])
         self._tails -= sequence.length - sequence.registered
         untidy = sequence.length > sequence.registered

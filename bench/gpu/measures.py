@@ -72,7 +72,7 @@ class Case:
         """Room for `parallel` clients, one part of the rival's cache for each."""
         context = parallel * self.cells
         flags = RIVAL_FLAGS
-        return Setup(self.model, parallel, context, tools.threads, False, rival_flags=flags)
+        return Setup(self.model, parallel, context, tools.threads, unified=False, rival_flags=flags)
 
     def load(self, clients: int, waves: int, seed: int) -> Load:
         return Load(
@@ -181,7 +181,8 @@ def prompt_rates(
 
 def stall(setup: Setup, question: Question, who: str, tools: Tools) -> dict[str, Any]:
     """A long prompt among streams; `who` is trillama or equal."""
-    room = replace(setup, parallel=question.streams + 1, context=question.cells, unified=True)
+    parallel, longest = question.streams + 1, question.prompt_tokens + 512
+    room = replace(setup, parallel=parallel, context=question.cells, longest=longest, unified=True)
     server = ours(room) if who == "trillama" else rival(room, tools)
     with server as running:
         answer = ask_running(who, running.target, question)

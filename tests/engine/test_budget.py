@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from trillama.engine.base import ContextLimits
 from trillama.engine.budget import (
     GRAIN,
     IDLE_STEP_NS,
@@ -17,6 +18,10 @@ from trillama.engine.budget import (
 )
 
 MS = 1_000_000
+LIMITS = ContextLimits(
+    cells=16_384, sequence_cells=16_384, sequences=64, batch=2048, micro_batch=512, outputs=64,
+    can_shift=True,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ CROWD = Load(16, 1600, cells=1600)
 
 def trained(machine: Machine | None = None, load: Load = CROWD, mode: str = "auto") -> StepBudget:
     machine = machine or Machine()
-    budget = StepBudget(mode, 2048, 512)
+    budget = StepBudget(mode, LIMITS)
     budget.observe(Load(0, cells=512), 512, machine.time(Load(0, cells=512), 512))
     for _ in range(60):
         budget.observe(load, 0, machine.time(load, 0))
@@ -129,7 +134,7 @@ def test_many_who_wait_outweigh_few_who_run() -> None:
 
 def test_an_idle_server_takes_whole_batches() -> None:
     """While nobody generates a step is bounded by time alone."""
-    budget = StepBudget("auto", 2048, 512)
+    budget = StepBudget("auto", LIMITS)
     assert budget.choose(Load(0)) == 512
     budget.observe(Load(0), 512, IDLE_STEP_NS // 10)
     assert budget.choose(Load(0)) == 2048
@@ -137,7 +142,7 @@ def test_an_idle_server_takes_whole_batches() -> None:
 
 def test_a_slow_machine_lets_newcomers_join() -> None:
     """On a machine of 100 ms a token even a prompt-only step ends before long."""
-    budget = StepBudget("auto", 2048, 512)
+    budget = StepBudget("auto", LIMITS)
     budget.observe(Load(0), 128, 128 * 100 * MS)
     assert budget.choose(Load(0)) == 128
 

@@ -14,7 +14,7 @@ from trillama.engine.base import ContextLimits, ContextParams
 from trillama.engine.guards import GuardedBatch
 
 LIMITS = ContextLimits(
-    cells=256, sequences=4, batch=16, micro_batch=8, outputs=4, can_shift=True
+    cells=256, sequence_cells=256, sequences=4, batch=16, micro_batch=8, outputs=4, can_shift=True
 )  # fmt: skip
 N_VOCAB = 100
 
@@ -107,7 +107,13 @@ def test_impossible_shifts_are_refused(start, end, delta):
 def test_shifting_a_memory_that_cannot_is_refused():
     """llama.cpp would abort at the next decode."""
     fixed = ContextLimits(
-        cells=256, sequences=4, batch=16, micro_batch=8, outputs=4, can_shift=False
+        cells=256,
+        sequence_cells=256,
+        sequences=4,
+        batch=16,
+        micro_batch=8,
+        outputs=4,
+        can_shift=False,
     )
     with pytest.raises(EngineError, match="cannot shift"):
         guards.check_shift(5, 9, -5, fixed)

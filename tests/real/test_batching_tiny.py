@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,9 +49,14 @@ def open_context(tiny: LlamaModel) -> Iterator[Open]:
     """Opens contexts of few cells and one thread; all are closed afterwards."""
     opened: list[LlamaContext] = []
 
-    def open_one(cells: int = 4096, sequences: int = 32) -> LlamaContext:
+    def open_one(cells: int = 4096, sequences: int = 32, **more: Any) -> LlamaContext:
         params = ContextParams(
-            cells=cells, sequences=sequences, outputs=sequences, batch=512, threads=1, **EXACT
+            cells=cells,
+            sequences=sequences,
+            outputs=sequences,
+            batch=512,
+            threads=1,
+            **EXACT | more,
         )
         opened.append(tiny.open_context(params))
         return opened[-1]
@@ -215,3 +221,38 @@ def test_sampling_is_reproducible_by_its_seed(open_context: Open) -> None:
         texts.append(run.texts()["me"])
     assert texts[0] == texts[1]
     assert np.unique(run.tokens["me"]).size > 1
+
+
+def test_streams_answer_like_a_pool(open_context: Open) -> None:
+    """Cells of one's own change no word: copied, continued, moved, bridged and computed apart."""
+    texts = FACTS + SURE
+    expected = alone(open_context, texts)
+    context = open_context(cells=1024, streams=6)
+    assert context.limits.separate
+    assert context.limits.sequence_cells == 1024
+    run = Run(context, Policy(step_budget="64"))
+    for turn, order in enumerate((texts, texts[::-1])):
+        for text in order:
+            run.ask(f"{turn} {text}", text)
+        run.finish()
+    assert run.texts() == {f"{turn} {text}": expected[text] for turn in range(2) for text in texts}
+    assert run.batcher.statistics().cached_tokens > 0
+    run.assert_empty()
+
+
+def test_a_stream_is_paused_copied_and_cut_like_any_other(open_context: Open) -> None:
+    """What a job sees is exact after others have come and gone around it."""
+    chooser = random.Random(3)
+    expected = alone(open_context, SURE)
+    run = Run(open_context(cells=512, streams=4), Policy(step_budget="32"))
+    for text in SURE:
+        run.ask(text, text)
+    for _ in range(60):
+        run.batcher.pause(chooser.choice(SURE))
+        run.batcher.resume(chooser.choice(SURE))
+        run.step()
+    for text in SURE:
+        run.batcher.resume(text)
+    run.finish()
+    assert run.texts() == expected
+    run.assert_empty()

@@ -17,13 +17,19 @@ DEFAULT_CELLS = 16_384
 MAX_MICRO_BATCH = 2048
 
 MAX_LIVE = 64
-"""Requests one model answers at once when nobody says."""
+"""Requests one model answers at once when nobody says, at most."""
+
+STREAMS = 8
+"""The same where each is to have cells of its own."""
 
 SEQUENCES = 128
 """Ids at least: those that are not live keep finished prompts for reuse."""
 
 MAX_SEQUENCES = 256
 """Ids llama.cpp has at most (LLAMA_MAX_SEQ)."""
+
+MAX_STREAMS = 224
+"""So many leave ids for those that are kept."""
 
 
 def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> RunnerSpec:
@@ -46,6 +52,8 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         ),
         context=ContextParams(
             cells=cells,
+            streams=_streams(settings),
+            kv_memory=settings.kv_memory,
             sequences=min(max(2 * live, SEQUENCES), MAX_SEQUENCES),
             outputs=live,
             micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
@@ -55,7 +63,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             flash_attention=settings.flash_attention,
         ),
         policy=Policy(
-            max_live=live,
+            max_live=settings.num_parallel and live,
             step_budget=settings.step_budget,
             prefix_cache=settings.prefix_cache,
         ),
@@ -67,3 +75,11 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         stall_timeout=settings.stall_timeout,
         max_queue=settings.max_queue,
     )
+
+
+def _streams(settings: Settings) -> int:
+    """Requests that get cells of their own, as many as Ollama would allocate; 0 for one pool."""
+    if settings.kv_layout == "unified":
+        return 0
+    few = STREAMS if settings.kv_layout == "streams" else 0
+    return min(settings.num_parallel or few, MAX_STREAMS)

@@ -355,7 +355,7 @@ def _think(model: InstalledModel, request: TurnRequest) -> bool | str | None:
 
 def _limit(lease: Lease, options: Options) -> int:
     """Positions a request may use: what it asked for, within the pool and the training."""
-    most = lease.runner.limits.cells
+    most = lease.runner.limits.sequence_cells
     trained = lease.runner.facts.train_context
     most = min(most, trained) if trained > 0 else most
     return min(options.num_ctx, most) if options.num_ctx > 0 else most

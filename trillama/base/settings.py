@@ -35,7 +35,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_loaded_models: models resident at once; 0 chooses.
         num_parallel: cap on sequences generating at once per model; 0 means the engine's limit.
         max_queue: requests waiting, for loaded and unloaded models alike.
-        context_length: KV cells of a model's pool and default ``num_ctx``; 0 chooses.
+        context_length: positions a request may use and KV cells of a model's pool; 0 chooses.
+        kv_layout: "streams" (each request ``context_length`` cells of its own), "unified" (one pool
+            of them for all), or "auto": streams where ``num_parallel`` is set and they fit.
+        kv_memory: bytes that streams may take; 0 means a share of what is free.
         origins: extra CORS origins, before the built-in ones.
         flash_attention: None lets the library decide.
         kv_cache_type: "" means f16.
@@ -65,6 +68,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     num_parallel: int = 0
     max_queue: int = 512
     context_length: int = 0
+    kv_layout: str = "auto"
+    kv_memory: int = 0
     origins: tuple[str, ...] = ()
     flash_attention: bool | None = None
     kv_cache_type: str = ""
@@ -208,19 +213,26 @@ def _proxy(text: str) -> str:
     return parts.geturl()  # of other schemes too: who never pulls may have them set
 
 
-_RATE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_BYTE_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def _bytes(text: str) -> int:
+    plain = text.lower().removesuffix("b").strip()
+    number, unit = (plain[:-1], plain[-1]) if plain[-1:] in ("k", "m", "g") else (plain, "")
+    try:
+        amount = float(number) * _BYTE_UNITS[unit]
+    except ValueError:
+        amount = -1.0
+    if not 0 <= amount < 1e15:
+        raise ValueError("expected bytes, such as 500k or 10MB")
+    return int(amount)
 
 
 def _rate(text: str) -> int:
-    plain = text.lower().removesuffix("/s").removesuffix("b").strip()
-    number, unit = (plain[:-1], plain[-1]) if plain[-1:] in ("k", "m", "g") else (plain, "")
     try:
-        rate = float(number) * _RATE_UNITS[unit]
+        return _bytes(text.lower().removesuffix("/s"))
     except ValueError:
-        rate = -1.0
-    if not 0 <= rate < 1e15:
-        raise ValueError("expected bytes per second, such as 500k or 10MB")
-    return int(rate)
+        raise ValueError("expected bytes per second, such as 500k or 10MB") from None
 
 
 def _budget(text: str) -> str:
@@ -240,6 +252,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "num_parallel": _uint,
     "max_queue": _uint,
     "context_length": _uint,
+    "kv_layout": _one_of("auto", "streams", "unified"),
+    "kv_memory": _bytes,
     "origins": _list,
     "flash_attention": _bool,
     "kv_cache_type": _one_of(*CACHE_TYPES),

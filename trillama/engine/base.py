@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from trillama.base.options import Options
 
+from .batch import Batch as Batch
 from .embedding import EmbeddingContext, EmbeddingParams, Pooling
 
 ProgressHook = Callable[[float], bool]
@@ -97,12 +98,30 @@ class LoadParams:
     vocab_only: bool = False
 
 
+class Attention(enum.Enum):
+    """What a row of a decode pays for, beside its share of the weights.
+
+    TILED: flash attention in one pool: the cells it sees; from some number of rows on, tiles of
+        rows pay for all cells in use together.
+    POOLED: plain attention in one pool: all cells in use.
+    SEPARATE: each sequence has cells of its own: those. A decode of unlike sequences becomes
+        several executions of the graph.
+    """
+
+    TILED = "tiled"
+    POOLED = "pooled"
+    SEPARATE = "separate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextParams:
     """How to open a context.
 
     Attributes:
         cells: KV cells wanted; the library may round up, ``Context.limits`` tells.
+        streams: sequences to be given ``cells`` each where ``kv_memory`` allows it, in place of one
+            pool of ``cells`` for all; 0 for the pool.
+        kv_memory: bytes that streams may take; 0 for a share of what is free.
         sequences: sequence ids wanted, live and cached ones together (<= 256).
         batch: tokens of one decode call at most.
         micro_batch: tokens of one graph execution at most.
@@ -114,6 +133,8 @@ class ContextParams:
     """
 
     cells: int
+    streams: int = 0
+    kv_memory: int = 0
     sequences: int = 64
     batch: int = 2048
     micro_batch: int = 512
@@ -130,74 +151,24 @@ class ContextLimits:
     """What the context really has, read back from the library.
 
     Attributes:
+        cells: all of them; ``sequence_cells`` is how many one sequence can have.
         sampling_threads: CPU threads that have nothing to do while rows are sampled.
     """
 
     cells: int
+    sequence_cells: int
     sequences: int
     batch: int
     micro_batch: int
     outputs: int
     can_shift: bool
+    attention: Attention = Attention.TILED
     sampling_threads: int = 1
 
-
-class Batch:
-    """Rows for one decode call in arrays that are made once and refilled each step.
-
-    Attributes:
-        tokens, positions, sequences: int32, shape (capacity,).
-        wants_logits: int8, shape (capacity,); 1 where a row of logits is wanted.
-        size: rows in use.
-
-    An engine may subclass or wrap it to hang its own pointers on the same memory: the arrays are
-    never replaced, only refilled.
-    """
-
-    __slots__ = ("positions", "sequences", "size", "tokens", "wants_logits")
-
-    def __init__(self, capacity: int) -> None:
-        self.tokens: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.positions: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.sequences: npt.NDArray[np.int32] = np.zeros(capacity, np.int32)
-        self.wants_logits: npt.NDArray[np.int8] = np.zeros(capacity, np.int8)
-        self.size = 0
-
     @property
-    def capacity(self) -> int:
-        """Rows the arrays hold."""
-        return len(self.tokens)
-
-    @property
-    def outputs(self) -> int:
-        """Rows that want logits."""
-        return int(self.wants_logits[: self.size].sum())
-
-    def clear(self) -> None:
-        """Forget all rows."""
-        self.size = 0
-
-    def add_run(self, sequence: int, start: int, tokens: npt.NDArray[np.int32]) -> None:
-        """Append ``tokens`` of one sequence at positions ``start``.., without logits."""
-        begin, end = self.size, self.size + len(tokens)
-        self.tokens[begin:end] = tokens
-        self.positions[begin:end] = np.arange(start, start + len(tokens), dtype=np.int32)
-        self.sequences[begin:end] = sequence
-        self.wants_logits[begin:end] = 0
-        self.size = end
-
-    def add_heads(self, tokens: list[int], positions: list[int], sequences: list[int]) -> None:
-        """Append one row with logits for each of several sequences."""
-        begin, end = self.size, self.size + len(tokens)
-        self.tokens[begin:end] = tokens
-        self.positions[begin:end] = positions
-        self.sequences[begin:end] = sequences
-        self.wants_logits[begin:end] = 1
-        self.size = end
-
-    def want_last(self) -> None:
-        """Ask for logits of the row added last."""
-        self.wants_logits[self.size - 1] = 1
+    def separate(self) -> bool:
+        """Whether each sequence has cells of its own."""
+        return self.attention is Attention.SEPARATE
 
 
 class Chain(Protocol):
@@ -278,7 +249,10 @@ class Context(Protocol):
         ...
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
-        """Make ``target`` share the cells of ``source`` at positions [start, end)."""
+        """Make ``target`` share the cells of ``source`` at positions [start, end).
+
+        Between separate cells all positions are copied, in place of what ``target`` held.
+        """
         ...
 
     def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:

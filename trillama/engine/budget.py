@@ -7,18 +7,19 @@ token and nobody sees so short a gap. Where many wait the bound grows with their
 streams are not kept smooth at the price of a crowd that cannot begin. While nobody generates, only
 the time until a newcomer can join, or a finished prompt be answered, bounds a step.
 
-What a step will take is predicted by two small linear models (``costs``), because llama.cpp's
-attention on the CPU has two kernels: up to ``KNEE`` rows each row visits the cells it sees, from
-there on tiles of rows visit all cells in use together. The one is cheap for short contexts, the
-other for many rows and long contexts; whichever promises more tokens a second within the bound is
-taken. Where the bound would make a long prompt crawl, the smallest tiled step is taken although it
-breaks the bound: see ``WORTH``.
+What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
+``base.Attention``). Tiled attention needs two, because llama.cpp's has two kernels: up to ``KNEE``
+rows each row visits the cells it sees, from there on tiles of rows visit all cells in use together.
+The one is cheap for short contexts, the other for many rows and long contexts; whichever promises
+more tokens a second within the bound is taken. Where the bound would make a long prompt crawl, the
+smallest tiled step is taken although it breaks the bound: see ``WORTH``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .base import Attention, ContextLimits
 from .costs import LinearCost
 
 STRETCH = 2.5
@@ -39,6 +40,8 @@ LEARN_EVERY = 8
 """Of steps without prompt tokens one in so many is worth observing."""
 GRAIN = 16
 """Chunks are multiples of this where they are larger, which suits the library's matrix tiles."""
+LEAST_WORTH, MOST_WORTH = 2_000.0, 200_000.0
+"""Bounds of ``run_worth``: what was learned from steps that are all alike means little."""
 KNEE = 64
 """Rows from which llama.cpp's CPU attention works in tiles (``ggml_fa_tile_config``)."""
 
@@ -53,6 +56,7 @@ class Load:
         waiting: sequences whose prompt is not computed yet.
         depth: positions already computed of those prompts, on average.
         cells: cells of the pool in use.
+        runs: executions of the graph that those who generate need.
     """
 
     generating: int
@@ -60,6 +64,7 @@ class Load:
     waiting: int = 1
     depth: float = 0.0
     cells: int = 0
+    runs: int = 1
 
 
 class StepBudget:
@@ -67,16 +72,17 @@ class StepBudget:
 
     Args:
         mode: "auto", "off" (whole batches) or a fixed number of tokens.
-        batch: tokens of one decode call at most.
-        micro_batch: tokens of one graph execution; the first guess while nobody generates.
+        limits: of the context; the size of a micro batch is the first guess while nobody generates.
     """
 
-    def __init__(self, mode: str, batch: int, micro_batch: int) -> None:
+    def __init__(self, mode: str, limits: ContextLimits) -> None:
         self._fixed = int(mode) if mode.isdigit() else 0
         self._off = mode == "off"
-        self._batch = batch
-        self._micro_batch = micro_batch
-        self._by_row = LinearCost(3)  # of a step, of a row, of a cell that a row sees
+        self._batch = limits.batch
+        self._micro_batch = limits.micro_batch
+        self._attention = limits.attention
+        self._tiles = limits.attention is Attention.TILED
+        self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
 
     def choose(self, load: Load) -> int:
@@ -86,16 +92,18 @@ class StepBudget:
             return room
         if self._fixed:
             return min(self._fixed, room)
-        if not self._by_tile.known:
+        if not self._by_row.known:
             return min(self._micro_batch, room)
         return max(1, min(room, self._beside(load) if load.generating else self._alone(load)))
 
     def _alone(self, load: Load) -> int:
-        most = self._most(load, max(IDLE_STEP_NS, _burst_ns(load)), tiled=True)
+        most = self._most(load, max(IDLE_STEP_NS, _burst_ns(load)), tiled=self._tiles)
         return _whole_grains(max(self._micro_batch // 4, most))
 
     def _beside(self, load: Load) -> int:
         allowed = self.allowed_ns(load)
+        if not self._tiles:
+            return _whole_grains(self._most(load, allowed, tiled=False))
         least = KNEE - load.generating  # tokens that make a step a tiled one
         few = min(self._most(load, allowed, tiled=False), least - 1)
         many = self._most(load, allowed, tiled=True)
@@ -113,9 +121,15 @@ class StepBudget:
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""
-        tiled = load.generating + tokens >= KNEE
+        tiled = self._tiles and load.generating + tokens >= KNEE
         model = self._by_tile if tiled else self._by_row
-        return model.predict(_amounts(load, tokens, tiled))
+        return model.predict(self._amounts(load, tokens, tiled=tiled))
+
+    @property
+    def run_worth(self) -> float:
+        """Cells that a row may pay for at the price of one more execution of the graph."""
+        run, cell = (self._by_row.predict(amounts) for amounts in ((1, 0, 0), (0, 0, 1)))
+        return min(max(run / cell, LEAST_WORTH), MOST_WORTH) if cell > 0 else MOST_WORTH
 
     def _rate(self, load: Load, tokens: int) -> float:
         return tokens / max(self.predict_ns(load, tokens), 1.0) if tokens > 0 else 0.0
@@ -123,16 +137,28 @@ class StepBudget:
     def _most(self, load: Load, allowed: float, *, tiled: bool) -> int:
         """Prompt tokens that fit into ``allowed`` nanoseconds by one of the models."""
         model = self._by_tile if tiled else self._by_row
-        none, one = (model.predict(_amounts(load, tokens, tiled)) for tokens in (0, 1))
-        return max(0, min(self._batch, int((allowed - none) / max(one - none, 1.0))))
+        one, two = (model.predict(self._amounts(load, tokens, tiled=tiled)) for tokens in (1, 2))
+        return max(0, min(self._batch, 1 + int((allowed - one) / max(two - one, 1.0))))
 
     def observe(self, load: Load, tokens: int, elapsed_ns: int) -> None:
         """Learn from a finished step that computed ``tokens`` of prompts."""
-        if not self._by_tile.known and tokens:
+        if not self._by_row.known and tokens:
             self._guess(elapsed_ns / (tokens + load.generating))
-        tiled = load.generating + tokens >= KNEE
+        tiled = self._tiles and load.generating + tokens >= KNEE
         model = self._by_tile if tiled else self._by_row
-        model.observe(_amounts(load, tokens, tiled), elapsed_ns)
+        model.observe(self._amounts(load, tokens, tiled=tiled), elapsed_ns)
+
+    def _amounts(self, load: Load, tokens: int, *, tiled: bool) -> tuple[float, ...]:
+        """Executions of the graph, rows, and cells that rows pay for."""
+        rows, seen = load.generating + tokens, tokens * load.depth
+        if tiled:
+            return (1, rows, seen, load.cells)
+        if self._attention is Attention.POOLED:
+            return (1, rows, rows * load.cells)
+        runs = (load.runs if load.generating else 0) + (tokens > 0)
+        if self._attention is Attention.SEPARATE:
+            return (runs, rows, seen + load.seen)
+        return (1, rows, seen + load.seen)
 
     def _guess(self, row: float) -> None:
         """Begin with prices in the proportions of a small model on two cores (bench/README.md)."""
@@ -150,11 +176,6 @@ class StepBudget:
 def _burst_ns(load: Load) -> float:
     """What a crowd is allowed: prompts computed together cost less, and answer in step."""
     return min(BURST_NS * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
-
-
-def _amounts(load: Load, tokens: int, tiled: bool) -> tuple[float, ...]:
-    rows, seen = load.generating + tokens, tokens * load.depth
-    return (1, rows, seen, load.cells) if tiled else (1, rows, seen + load.seen)
 
 
 def _whole_grains(tokens: int) -> int:

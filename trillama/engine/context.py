@@ -18,7 +18,7 @@ from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from . import guards
-from .base import Batch, ContextLimits, ContextParams, DecodeStatus, Vocabulary
+from .base import Attention, Batch, ContextLimits, ContextParams, DecodeStatus, Vocabulary
 from .chains import LlamaChain
 from .devices import sampling_threads
 from .library import LogTail, lib
@@ -69,19 +69,20 @@ class LlamaContext:
         self,
         model: int,
         vocabulary: LlamaVocabulary,
-        params: ContextParams,
+        how: tuple[ContextParams, Attention],
         on_close: Callable[[LlamaContext], None],
     ) -> None:
         """Allocate the context.
 
         Args:
             model: pointer to the loaded model, which must outlive the context.
+            how: settled parameters, and the attention they lead to.
             on_close: told once, after the context was freed.
 
         Raises:
             ModelLoadError: impossible parameters, or the library refused them.
         """
-        params = guards.check_context(params)
+        params, attention = guards.check_context(how[0]), how[1]
         self.vocabulary = vocabulary
         self._columns, self._suppressed = vocabulary.size, vocabulary.suppressed
         self._on_close = on_close
@@ -92,8 +93,7 @@ class LlamaContext:
         if not self._pointer:
             raise log.failure("cannot open a context")
         self._memory: int | None = lib.llama_get_memory(self._pointer)
-        self.limits = _read_limits(self._pointer, self._memory, model, params)
-        self._unified = params.unified
+        self.limits = _read_limits(self._pointer, self._memory, model, (params, attention))
         self._outputs = 0
         self._row_types: dict[int, Any] = {}
 
@@ -146,15 +146,15 @@ class LlamaContext:
         return view
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
-        """Make ``target`` share the cells of ``source`` at positions [start, end).
+        """Make ``target`` share the cells of ``source``; see ``base.Context.seq_copy``.
 
         Raises:
-            EngineError: an id out of range, or a part of a sequence in a cache of separate pools.
+            EngineError: an id out of range, or a part of a sequence between separate cells.
         """
-        memory = self._checked_memory(source, target)
-        held = -1 if self._unified else lib.llama_memory_seq_pos_max(memory, source)
-        guards.check_copy(start, end, held, unified=self._unified)
-        if self._unified:
+        memory, pooled = self._checked_memory(source, target), not self.limits.separate
+        held = -1 if pooled else lib.llama_memory_seq_pos_max(memory, source)
+        guards.check_copy(start, end, held, unified=pooled)
+        if pooled:
             lib.llama_memory_seq_cp(memory, source, target, start, end)
         else:
             lib.llama_memory_seq_cp(memory, source, target, -1, -1)
@@ -205,7 +205,7 @@ class LlamaContext:
         Raises:
             BadRequest: options that would poison the samplers.
         """
-        return LlamaChain(options, history, self._columns, self.limits.cells)
+        return LlamaChain(options, history, self._columns, self.limits.sequence_cells)
 
     def interrupt(self) -> None:
         """Make the running CPU decode return INTERRUPTED soon. Any thread; a no-op on GPUs.
@@ -240,9 +240,10 @@ class LlamaContext:
 
 
 def _read_limits(
-    pointer: int, memory: int | None, model: int, params: ContextParams
+    pointer: int, memory: int | None, model: int, how: tuple[ContextParams, Attention]
 ) -> ContextLimits:
     """What the library made of the parameters."""
+    params, attention = how
     batch, micro_batch = lib.llama_n_batch(pointer), lib.llama_n_ubatch(pointer)
     if not memory:  # an encoder must see all its rows in one graph
         batch = micro_batch
@@ -252,10 +253,12 @@ def _read_limits(
     movable = bool(memory) and not has_state
     return ContextLimits(
         cells=lib.llama_n_ctx(pointer),
+        sequence_cells=lib.llama_n_ctx_seq(pointer),
         sequences=lib.llama_n_seq_max(pointer),
         batch=batch,
         micro_batch=micro_batch,
         outputs=batch if has_encoder else min(params.outputs, batch),
         can_shift=movable and bool(lib.llama_memory_can_shift(memory)),
+        attention=attention,
         sampling_threads=sampling_threads(),
     )

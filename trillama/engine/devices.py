@@ -16,6 +16,13 @@ MOST_SAMPLING_THREADS = 8
 """Beyond this the shared memory bus is the limit, not the cores."""
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_MEMORY = Path("/proc/meminfo")
+_MEMORY_LIMIT, _MEMORY_USED = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory.current"),
+)
+SHARE = 2
+"""Streams may take one part in so many of what is free."""
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:
@@ -46,6 +53,27 @@ def gpu_count() -> int:
     """Devices that weights can be offloaded to."""
     start()
     return sum(_KINDS.get(_type(_get(index))) in ("gpu", "igpu") for index in range(_count()))
+
+
+def room_for_streams(*, on_cpu: bool) -> int:
+    """Bytes a KV cache of streams may take where nobody says."""
+    if on_cpu:
+        return _available() // SHARE
+    return sum(d.free for d in devices() if d.kind in ("gpu", "igpu")) // SHARE
+
+
+def _available() -> int:
+    """Bytes of memory to be had without swapping, by the system and by a container's limit."""
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        left = int(_MEMORY_LIMIT.read_text()) - int(_MEMORY_USED.read_text())
+    except (OSError, ValueError):  # no limit reads as "max"
+        left = free
+    return max(0, min(free, left))
 
 
 def _describe(pointer: int) -> Device:

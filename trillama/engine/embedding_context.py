@@ -131,6 +131,7 @@ class LlamaEmbeddings:
         )
         self._rules = ContextLimits(
             cells=cells,
+            sequence_cells=cells,
             sequences=wanted.sequences,
             batch=batch,
             micro_batch=batch,

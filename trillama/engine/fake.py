@@ -22,6 +22,7 @@ from .fake_context import Counters, Failure, FakeChain, FakeContext, FakeWeights
 from .fake_embedding import FakeEmbeddings
 from .fake_scripts import Script, babble, babble_for, count, echo_canary, fixed, replies
 from .fake_vocab import FakeVocabulary
+from .layout import Surroundings, settle
 
 __all__ = [
     "Counters",
@@ -44,6 +45,11 @@ __all__ = [
 ]
 
 MAX_SEQUENCES = 256
+
+
+_SURROUNDINGS = Surroundings(
+    memory=MemoryKind.ATTENTION, heads=2, cell_elements=64, on_cpu=False, free=1 << 30
+)
 
 
 class FakeModel:
@@ -84,7 +90,7 @@ class FakeModel:
             self.hooks.on_open(params)
         if params.cells <= 0 or params.sequences > MAX_SEQUENCES:
             raise ModelLoadError(f"no room for {params.cells} cells, {params.sequences} sequences")
-        context = FakeContext(self.weights, self.hooks, params)
+        context = FakeContext(self.weights, self.hooks, settle(params, _SURROUNDINGS))
         self.contexts.append(context)
         return context
 

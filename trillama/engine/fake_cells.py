@@ -146,6 +146,15 @@ class CellPool:
                 cell.owners.add(target)
         self._histories[target] = None
 
+    def duplicate(self, source: int, target: int) -> None:
+        """Give ``target`` cells of its own like those of ``source``, in place of what it saw."""
+        self.remove(target, 0, float("inf"))
+        for position, cell in self._held[source].items():
+            copy = Cell(cell.token, cell.position, cell.content, {target})
+            self._held[target][position] = copy
+            self.used += 1
+        self._histories[target] = None
+
     def remove(self, sequence: int, start: int, end: float) -> None:
         """Take [start, end) from what ``sequence`` sees."""
         held = self._held[sequence]

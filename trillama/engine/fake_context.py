@@ -18,7 +18,7 @@ import numpy.typing as npt
 from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
-from .base import Batch, ContextLimits, ContextParams, DecodeStatus, LoadParams
+from .base import Attention, Batch, ContextLimits, ContextParams, DecodeStatus, LoadParams
 from .embedding import EmbeddingParams, Pooling, Tokens
 from .fake_cells import CellPool
 from .fake_scripts import Script, echo_canary
@@ -138,13 +138,16 @@ class FakeContext:
     def __init__(self, weights: FakeWeights, hooks: Hooks, params: ContextParams) -> None:
         sequences = max(1, params.sequences)
         batch = max(params.batch, sequences)
+        separate = not params.unified
         self.limits = ContextLimits(
             cells=params.cells,
+            sequence_cells=params.cells // sequences if separate else params.cells,
             sequences=sequences,
             batch=batch,
             micro_batch=min(params.micro_batch, batch),
             outputs=min(params.outputs, batch),
             can_shift=weights.can_shift,
+            attention=Attention.SEPARATE if separate else Attention.TILED,
         )
         self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.counters = Counters()
@@ -233,7 +236,7 @@ class FakeContext:
         ):
             if sequence not in last:
                 last[sequence] = self._pool.history(sequence).last
-            if position != last[sequence] + 1:
+            if not last[sequence] + 1 == position < self.limits.sequence_cells:
                 return False
             last[sequence] = position
         return True
@@ -276,15 +279,22 @@ class FakeContext:
             return self._logits[: self._outputs]
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
-        """Make ``target`` share the cells of ``source`` at positions [start, end).
+        """Make ``target`` share the cells of ``source``; see ``base.Context.seq_copy``.
 
         Raises:
-            EngineError: ``target`` holds another cell at one of the positions.
+            EngineError: ``target`` holds another cell at one of the positions, or a part is to be
+                copied between separate cells.
         """
         with self._alone(source, target):
             self.counters.copies += 1
-            if source != target:
+            if source == target:
+                return
+            if not self.limits.separate:
                 self._pool.copy(source, target, start, _open_end(end))
+            elif start > 0 or end <= self._pool.history(source).last:
+                raise EngineError("a part of a stream cannot be copied")
+            else:
+                self._pool.duplicate(source, target)
 
     def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
         """Drop positions [start, end); always possible here."""

@@ -31,7 +31,8 @@ CACHE_TYPES = {
     "bf16": 30,
 }  # fmt: skip
 """Element types a KV cache can have, with their ggml_type numbers; "" is the default, f16."""
-_PLAIN = frozenset(("f32", "f16", "bf16"))
+PLAIN_TYPES = frozenset(("f32", "f16", "bf16", ""))
+"""Those that plain attention can read as values."""
 _SAMPLER_NUMBERS = (
     "temperature", "top_p", "min_p", "typical_p",
     "repeat_penalty", "presence_penalty", "frequency_penalty",
@@ -70,8 +71,8 @@ class GuardedBatch(Batch):
             raise EngineError(_outside("token", self.tokens[:size], n_vocab))
         if top(self._sequence_bits[:size]) >= limits.sequences:
             raise EngineError(_outside("sequence", self.sequences[:size], limits.sequences))
-        if top(self._position_bits[:size]) >= limits.cells:
-            raise EngineError(_outside("position", self.positions[:size], limits.cells))
+        if top(self._position_bits[:size]) >= limits.sequence_cells:
+            raise EngineError(_outside("position", self.positions[:size], limits.sequence_cells))
         return outputs
 
 
@@ -155,7 +156,7 @@ def check_cache_types(params: ContextParams) -> None:
     for name in (params.cache_type_k, params.cache_type_v):
         if name and name not in CACHE_TYPES:
             raise ModelLoadError(f"unknown KV cache type {name!r}; known: {', '.join(CACHE_TYPES)}")
-    quantised = (params.cache_type_v or "f16") not in _PLAIN
+    quantised = params.cache_type_v not in PLAIN_TYPES
     if quantised and params.flash_attention is False:
         raise ModelLoadError(f"a {params.cache_type_v} V cache needs flash attention, which is off")
 

@@ -19,8 +19,16 @@ from .context import LlamaBatch, LlamaContext
 from .devices import devices, gpu_count
 from .embedding import EmbeddingParams
 from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
+from .layout import attention_of, settle
 from .library import LogTail, lib, library_version, start
-from .params import LoadProgress, memory_kind, model_params, normalizer, read_facts
+from .params import (
+    LoadProgress,
+    memory_kind,
+    model_params,
+    normalizer,
+    read_facts,
+    surroundings,
+)
 from .vocab import LlamaVocabulary
 
 __all__ = ["LlamaBackend", "LlamaBatch", "LlamaContext", "LlamaModel"]
@@ -59,7 +67,11 @@ class LlamaModel:
                 is closed.
         """
         with self._lock:
-            context = LlamaContext(self._weights(), self._vocabulary, params, self._forget)
+            pointer, on_cpu = self._weights(), not self._on_gpu
+            around = surroundings(pointer, self.facts, on_cpu=on_cpu)
+            chosen = settle(params, around)
+            attention = attention_of(chosen, on_cpu=on_cpu)
+            context = LlamaContext(pointer, self._vocabulary, (chosen, attention), self._forget)
             self._contexts.append(context)
             return context
 
@@ -74,11 +86,14 @@ class LlamaModel:
             pointer = self._weights()
             size = self.vocabulary.size
             if not params.batch:
-                on_gpu = self._params.gpu_layers != 0 and gpu_count() > 0
-                params = dataclasses.replace(params, batch=PACK_GPU if on_gpu else PACK_CPU)
+                params = dataclasses.replace(params, batch=PACK_GPU if self._on_gpu else PACK_CPU)
             context = LlamaEmbeddings(pointer, self.facts, size, params, self._forget)
             self._contexts.append(context)
             return context
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self._params.gpu_layers != 0 and gpu_count() > 0
 
     def _weights(self) -> int:
         if self._pointer is None:

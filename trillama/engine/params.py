@@ -10,9 +10,10 @@ from typing import Any
 from trillama.base.errors import ModelLoadError
 
 from .base import ContextParams, LoadParams, MemoryKind, ModelFacts, ProgressHook
-from .devices import gpu_count, physical_cores
+from .devices import gpu_count, physical_cores, room_for_streams
 from .embedding import Pooling
 from .guards import cache_type
+from .layout import Surroundings
 from .library import lib, libc
 
 _PROGRESS_STEP, _PROGRESS_PERIOD = 0.01, 0.1
@@ -103,6 +104,20 @@ def context_params(params: ContextParams, stop_flag: int) -> lib.llama_context_p
     struct.abort_callback = STOP_WHEN_SET
     struct.abort_callback_data = ctypes.c_void_p(stop_flag)
     return struct
+
+
+def surroundings(model: int, facts: ModelFacts, *, on_cpu: bool) -> Surroundings:
+    """What the layout of a context of ``model`` depends on."""
+    heads = max(1, lib.llama_model_n_head(model))
+    width = metadata_text(model, f"{facts.architecture}.attention.key_length")
+    head = int(width) if width.isdecimal() else facts.embedding_length // heads
+    return Surroundings(
+        memory=facts.memory,
+        heads=heads,
+        cell_elements=facts.layers * max(1, lib.llama_model_n_head_kv(model)) * head,
+        on_cpu=on_cpu,
+        free=room_for_streams(on_cpu=on_cpu),
+    )
 
 
 _PROBABLE = ("qwen3", "qwen3vl")

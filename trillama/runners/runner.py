@@ -172,7 +172,7 @@ class Runner:
     @property
     def context_length(self) -> int:
         """Positions there are: cells of the pool, or what the model was trained for."""
-        return self.limits.cells if self.spec.generates else self.facts.train_context
+        return self.limits.sequence_cells if self.spec.generates else self.facts.train_context
 
     @property
     def freed(self) -> bool:

@@ -1,8 +1,8 @@
 """A context's KV memory, with the book that says who holds what.
 
-``kv`` decides and returns operations; here they are carried out at once, so that the book and the
-library never differ by more than the call in progress. What another kind of memory needs done
-otherwise (checkpoints, separate streams, spilling) belongs here, out of the batcher's sight.
+``kv`` or ``streams`` decides and returns operations; here they are carried out at once, so that the
+book and the library never differ by more than the call in progress. What one kind of memory needs
+done otherwise than another belongs here, out of the batcher's sight.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from ..engine.base import Context
 from ..engine.operations import Operation, carry_out
 from ..engine.recovery import cut_back
 from ..kv import KVPool, KVStatistics
+from .plan import Plan
 from .seat import Seat
+from .streams import StreamBook
 
 
 class Memory:
@@ -27,42 +29,47 @@ class Memory:
     def __init__(self, context: Context, *, reuse: bool) -> None:
         limits = context.limits
         self._context = context
-        self._pool = KVPool(limits.cells, limits.sequences, reuse=reuse)
+        self._fillers: list[tuple[int, int]] = []
+        self._book: KVPool | StreamBook
+        if limits.separate:
+            self._book = StreamBook(limits.sequence_cells, limits.sequences, reuse=reuse)
+        else:
+            self._book = KVPool(limits.cells, limits.sequences, reuse=reuse)
 
     @property
     def cells(self) -> int:
-        """Cells of the pool."""
-        return self._pool.cells
+        """Cells there are."""
+        return self._book.cells
 
     @property
     def used(self) -> int:
         """Cells taken by live and cached sequences."""
-        return self._pool.used
+        return self._book.used
 
     @property
     def free(self) -> int:
-        """Cells nobody holds."""
-        return self._pool.free
+        """Cells that live seats may still take."""
+        return self._book.free
 
     @property
     def reuse(self) -> bool:
         """Whether prefixes are shared."""
-        return self._pool.reuse
+        return self._book.reuse
 
     def statistics(self) -> KVStatistics:
         """Counts for the metrics and for tests."""
-        return self._pool.statistics()
+        return self._book.statistics()
 
     def __repr__(self) -> str:
-        return repr(self._pool)
+        return repr(self._book)
 
     def expect(self, seat: Seat) -> None:
         """Learn from a new job's prompt what cached sequences are worth."""
-        self._pool.expect(seat.job.cache_key, seat.job.prompt)
+        self._book.expect(seat.job.cache_key, seat.job.prompt)
 
     def match(self, seat: Seat) -> int:
         """Leading tokens the seat could share now; never all of them."""
-        return self._pool.match(seat.job.cache_key, seat.known)
+        return self._book.match(seat.job.cache_key, seat.known)
 
     def admit(self, seat: Seat, headroom: int) -> int | None:
         """Give a waiting seat a sequence with ``headroom`` cells to spare after its tokens.
@@ -70,7 +77,7 @@ class Memory:
         Returns:
             how many of its tokens need no computing; None if it does not fit.
         """
-        grant = self._pool.admit(seat.job.cache_key, seat.known, headroom)
+        grant = self._book.admit(seat.job.cache_key, seat.known, headroom)
         if grant is None:
             return None
         self._apply(grant.operations)
@@ -79,38 +86,52 @@ class Memory:
 
     def grow(self, seat: Seat, count: int) -> None:
         """Note ``count`` more computed positions."""
-        self._pool.grow(seat.place, count)
+        self._book.grow(seat.place, count)
 
     def publish(self, seat: Seat) -> None:
         """Let others share what is computed of the seat's known tokens."""
-        self._apply(self._pool.register(seat.place, seat.known))
+        self._apply(self._book.register(seat.place, seat.known))
 
     def shift(self, seat: Seat, keep: int, discard: int) -> bool:
         """Drop ``discard`` positions after the first ``keep``; False where that is impossible."""
         if not self._context.limits.can_shift:
             return False
-        operations = self._pool.shift(seat.place, keep, discard)
+        operations = self._book.shift(seat.place, keep, discard)
         self._apply(operations or [])
         return operations is not None
 
     def release(self, seat: Seat) -> None:
         """Take the seat's sequence back; its tokens may stay cached."""
-        self._apply(self._pool.release(seat.place, seat.tokens()))
+        self._apply(self._book.release(seat.place, seat.tokens()))
         seat.sequence = None
 
     def trim(self) -> None:
         """Evict cached cells that slow running jobs down more than they promise to save."""
-        self._apply(self._pool.trim())
+        self._apply(self._book.trim())
 
     def make_room(self, need: int) -> bool:
         """Evict cached sequences until ``need`` cells are free; whether any was evicted."""
-        evictions = self._pool.make_room(min(self.cells, need))
+        evictions = self._book.make_room(min(self.cells, need))
         self._apply(evictions)
         return bool(evictions)
 
     def drop_cache(self) -> None:
         """Forget all cached prefixes."""
-        self._apply(self._pool.drop_holders())
+        self._apply(self._book.drop_holders())
+
+    def fillers(self, plan: Plan) -> list[tuple[int, int]]:
+        """Streams that get a row so that those of the plan are computed together, each with its
+        next position; ``drop_fillers`` takes the rows out of them again."""
+        if isinstance(self._book, StreamBook) and not plan.chunks:
+            spare = self._context.limits.batch - plan.new_tokens
+            self._fillers = self._book.fillers([seat.place for seat in plan.heads])[:spare]
+        return self._fillers
+
+    def drop_fillers(self) -> None:
+        """Forget what was computed only to keep streams together."""
+        for at, start in self._fillers:
+            self._context.seq_remove(at, start)
+        self._fillers = []
 
     def cut_back(self, seats: Iterable[Seat]) -> set[int]:
         """Bring the library back to what the book says of ``seats`` after a failed decode.
@@ -126,6 +147,6 @@ class Memory:
 
     def check(self, live: Iterable[Seat]) -> None:
         """Verify the book and that the library agrees with it about ``live``."""
-        self._pool.check()
+        self._book.check()
         for seat in live:
             assert self._context.seq_pos_max(seat.place.id) == seat.place.length - 1

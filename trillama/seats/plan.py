@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..engine.base import Batch
 from ..engine.budget import Load
@@ -14,12 +17,31 @@ AGEING = 64
 """Prompt tokens of advantage a prefilling job gains per step over shorter newcomers."""
 
 
+_FILLER = [0]
+"""Any token will do: nobody looks at what it leads to."""
+
+
+class Run(NamedTuple):
+    """Rows of one sequence in a step; ``wanted``: logits of the last one."""
+
+    sequence: int
+    start: int
+    tokens: list[int] | npt.NDArray[np.int32]
+    wanted: bool
+
+
 @dataclass(slots=True)
 class Plan:
-    """The rows of one step: the new tokens of ``heads``, mostly one each, then prompt chunks."""
+    """The rows of one step: the new tokens of ``heads``, mostly one each, and prompt chunks.
+
+    Attributes:
+        by_sequence: rows go by their sequence ids, which must be so where each has cells of its
+            own; otherwise heads come first.
+    """
 
     heads: list[Seat]
     chunks: list[tuple[Seat, int]]
+    by_sequence: bool = False
 
     @property
     def new_tokens(self) -> int:
@@ -33,13 +55,39 @@ class Plan:
 
     def load(self, cells: int) -> Load:
         """What the budget learns from; ``cells`` of the pool are in use."""
-        begun = sum(seat.place.length * count for seat, count in self.chunks)
-        depth = begun / self.prompt_tokens if self.chunks else 0.0
-        seen = sum(seat.place.length for seat in self.heads)
+        if self.by_sequence:  # rows of one execution all pay for the longest sequence
+            depth = max((float(seat.place.length) for seat, _ in self.chunks), default=0.0)
+            seen = len(self.heads) * max((seat.place.length for seat in self.heads), default=0)
+        else:
+            begun = sum(seat.place.length * count for seat, count in self.chunks)
+            depth = begun / self.prompt_tokens if self.chunks else 0.0
+            seen = sum(seat.place.length for seat in self.heads)
         return Load(self.new_tokens, seen, len(self.chunks), depth, cells)
+
+    def parts(self, worth: float) -> list[Plan]:
+        """Plans to be carried out one after the other, cheaper than all rows at once.
+
+        Where sequences have cells of their own, rows computed together all pay for the longest
+        sequence among them, and prompts need another execution of the graph anyhow.
+
+        Args:
+            worth: cells a row may pay for at the price of another execution.
+        """
+        if not self.by_sequence:
+            return [self]
+        heads = [(seat, seat.pending) for seat in self.heads]
+        return [
+            *(Plan([seat for seat, _ in part], [], True) for part in alike(heads, worth)),
+            *(Plan([], part, True) for part in alike(self.chunks, worth)),
+        ]
 
     def __bool__(self) -> bool:
         return bool(self.heads or self.chunks)
+
+    def forget_departed(self) -> None:
+        """Leave out whoever lost their sequence while an earlier part was computed."""
+        self.heads = [seat for seat in self.heads if seat.sequence is not None]
+        self.chunks = [(seat, count) for seat, count in self.chunks if seat.sequence is not None]
 
     @property
     def seats(self) -> list[Seat]:
@@ -49,35 +97,61 @@ class Plan:
     @property
     def sampled(self) -> list[Seat]:
         """Those who get a token, in the order of their logits."""
-        return self.heads + [seat for seat, count in self.chunks if seat.remaining == count]
+        ended = [seat for seat, count in self.chunks if seat.remaining == count]
+        seats = self.heads + ended
+        return sorted(seats, key=lambda seat: seat.place.id) if self.by_sequence else seats
 
-    def fill(self, batch: Batch) -> None:
-        """Write the rows; logits are wanted for heads and for prompts that end here."""
+    def fill(self, batch: Batch, fillers: Sequence[tuple[int, int]] = ()) -> None:
+        """Write the rows; logits are wanted for heads and for prompts that end here.
+
+        Args:
+            fillers: sequences that get a row for the others' sake, and where.
+        """
         batch.clear()
-        if self.new_tokens == len(self.heads):
-            batch.add_heads(
-                [seat.fresh[-1] for seat in self.heads],
-                [seat.place.length for seat in self.heads],
-                [seat.place.id for seat in self.heads],
-            )
-        else:
-            for seat in self.heads:
-                run = np.array(seat.fresh[-seat.pending :], np.int32)
-                batch.add_run(seat.place.id, seat.place.length, run)
+        runs = [*self._runs(), *(Run(at, start, _FILLER, False) for at, start in fillers)]
+        if self.by_sequence:
+            runs.sort(key=lambda run: run.sequence)
+        if len(runs) == len(self.heads) == self.new_tokens:
+            ids, starts, tokens, _ = zip(*runs, strict=True)
+            batch.add_heads([token for (token,) in tokens], starts, ids)
+            return
+        for run in runs:
+            batch.add_run(run.sequence, run.start, np.asarray(run.tokens, np.int32))
+            if run.wanted:
                 batch.want_last()
+
+    def _runs(self) -> Iterator[Run]:
+        for seat in self.heads:
+            yield Run(seat.place.id, seat.place.length, seat.fresh[-seat.pending :], True)
         for seat, count in self.chunks:
             start = seat.place.length
-            batch.add_run(seat.place.id, start, seat.known[start : start + count])
-            if start + count == len(seat.known):
-                batch.want_last()
+            tokens = seat.known[start : start + count]
+            yield Run(seat.place.id, start, tokens, start + count == len(seat.known))
 
 
-def load_of(heads: list[Seat], waiting: list[Seat], cells: int) -> Load:
+def alike(rows: list[tuple[Seat, int]], worth: float) -> list[list[tuple[Seat, int]]]:
+    """Group seats, each with its number of rows, by the lengths of their sequences.
+
+    A group is closed where its rows would pay more for the next, longer sequence than ``worth``.
+    """
+    groups: list[list[tuple[Seat, int]]] = []
+    total = longest = 0
+    for seat, count in sorted(rows, key=lambda row: row[0].place.length):
+        length = seat.place.length
+        if not groups or total * (length - longest) > worth:
+            groups.append([])
+            total = 0
+        groups[-1].append((seat, count))
+        total, longest = total + count, length
+    return groups
+
+
+def load_of(plan: Plan, waiting: list[Seat], cells: int, worth: float) -> Load:
     """What the budget chooses by: who generates, whose prompt waits, ``cells`` in use."""
-    seen = sum(seat.place.length for seat in heads)
+    parts = [part.load(cells) for part in plan.parts(worth)]
     depth = sum(seat.place.length for seat in waiting) / len(waiting)
-    rows = sum(seat.pending for seat in heads)
-    return Load(rows, seen, len(waiting), depth, cells)
+    seen = sum(part.seen for part in parts)
+    return Load(plan.new_tokens, seen, len(waiting), depth, cells, max(1, len(parts)))
 
 
 def divide(seats: list[Seat], budget: int, step: int) -> list[tuple[Seat, int]]:

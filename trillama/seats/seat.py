@@ -11,7 +11,7 @@ from ..base.errors import BadRequest, EngineError, PromptTooLong
 from ..base.jobs import Job
 from ..engine.base import Chain, Context
 from ..engine.sampling import RowSampler, Tier, tier
-from ..kv import Sequence
+from ..kv import Place
 
 
 @dataclass(eq=False, slots=True)
@@ -34,7 +34,7 @@ class Seat:
     sampler: RowSampler
     fresh: list[int] = field(default_factory=list)
     chain: Chain | None = None
-    sequence: Sequence | None = None
+    sequence: Place | None = None
     cached: int = 0
     pending: int = 1
     produced: int = 0
@@ -46,7 +46,7 @@ class Seat:
     awaits: tuple[Seat, int] | None = None
 
     @property
-    def place(self) -> Sequence:
+    def place(self) -> Place:
         """The sequence of a live seat."""
         assert self.sequence is not None
         return self.sequence
@@ -95,7 +95,7 @@ def take_seat(job: Job, context: Context) -> Seat:
     Raises:
         TrillamaError: the job can never run in this context.
     """
-    limit = min(job.limit, context.limits.cells)
+    limit = min(job.limit, context.limits.sequence_cells)
     n_vocab = context.vocabulary.size
     validate(job, limit, n_vocab)
     seat = Seat(job, job.prompt, limit, RowSampler(job.options, job.prompt, n_vocab))

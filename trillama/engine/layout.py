@@ -1,0 +1,96 @@
+"""How a context's memory is laid out: one pool or streams, flash attention or plain.
+
+Pure; ``llama`` asks when it opens a context and knows model and devices. llama.cpp's attention on
+the CPU decides: with flash attention a row costs several times what it costs without, until 64 of
+them share a tile; without it a row pays for every cell in use of its pool, its neighbours' too.
+Streams (a pool for each sequence) without flash attention are never slow, and cost memory: each
+must have room for the longest request. Measured in docs/BENCHMARKS.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from .base import Attention, ContextParams, MemoryKind
+from .guards import CELL_STEP, PLAIN_TYPES
+
+CROWD = 8
+"""Up to so many sequences plain attention in one pool is the faster one, whatever they share."""
+SHORT = 256
+"""Up to so many cells flash attention is the faster one for a sequence alone: fewer graph nodes."""
+POOLED_LIVE = 16
+"""Sequences that generate at once in such a pool when nobody says."""
+MOST_SCORES = 1 << 30
+"""Bytes that the scores of plain attention may take: beyond, flash attention makes none."""
+_ELEMENT_BYTES = {"f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32, "q4_1": 20 / 32, "iq4_nl": 18 / 32}
+_ELEMENT_BYTES |= {"q5_0": 22 / 32, "q5_1": 24 / 32, "f16": 2.0, "bf16": 2.0, "": 2.0}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a layout depends on beside its parameters.
+
+    Attributes:
+        memory: how the model remembers.
+        heads: attention heads of a layer.
+        cell_elements: elements of keys in one cell, over all layers; as many of values.
+        on_cpu: attention is computed by the CPU.
+        free: bytes that the KV cache might have.
+    """
+
+    memory: MemoryKind
+    heads: int
+    cell_elements: int
+    on_cpu: bool
+    free: int
+
+
+def settle(params: ContextParams, around: Surroundings) -> ContextParams:
+    """Parameters with nothing left to choose: pool or streams, and flash attention where the
+    library's own choice is not the best one.
+
+    Where streams do not fit, the pool gets as many of their cells as the memory allows.
+    """
+    wanted, longest = params.streams, -(-params.cells // CELL_STEP) * CELL_STEP
+    if not wanted:
+        return _with_kernel(params, around)
+    spare = -(-wanted // 8)
+    room = (params.kv_memory or around.free) // max(1, cell_bytes(params, around))
+    plain_memory = around.memory in (MemoryKind.ATTENTION, MemoryKind.SLIDING)
+    if plain_memory and (wanted + spare) * longest <= room:
+        streams = wanted + spare
+        chosen = dataclasses.replace(
+            params, cells=streams * longest, sequences=streams, unified=False
+        )
+    else:
+        cells = max(longest, min(wanted * longest, room))
+        chosen = dataclasses.replace(params, cells=cells)
+    return _with_kernel(chosen, around)
+
+
+def cell_bytes(params: ContextParams, around: Surroundings) -> int:
+    """Bytes of one cell with its keys and values."""
+    types = (params.cache_type_k, params.cache_type_v)
+    return int(around.cell_elements * sum(_ELEMENT_BYTES[name] for name in types))
+
+
+def _with_kernel(params: ContextParams, around: Surroundings) -> ContextParams:
+    if params.flash_attention is not None or not around.on_cpu:
+        return params
+    if params.cache_type_v not in PLAIN_TYPES or around.memory is MemoryKind.NONE:
+        return params
+    seen = params.cells if params.unified else params.cells // params.sequences
+    if 4 * params.micro_batch * seen * around.heads > MOST_SCORES:
+        return params
+    if params.unified and params.streams > CROWD:
+        return params
+    if params.streams == 1 and seen <= SHORT:
+        return params
+    return dataclasses.replace(params, flash_attention=False)
+
+
+def attention_of(params: ContextParams, *, on_cpu: bool) -> Attention:
+    """What rows pay for in a context that was opened with settled parameters."""
+    if not params.unified:
+        return Attention.SEPARATE
+    return Attention.POOLED if on_cpu and params.flash_attention is False else Attention.TILED
