@@ -18,10 +18,11 @@ import trio
 from tests.support.house import House, Shelf, ask, connect, houses, model
 from trillama import app as app_module
 from trillama.app import PortInUse, create_app, listen, run_server
+from trillama.base.address import Address
 from trillama.base.durations import MILLISECOND, SECOND
 from trillama.base.errors import TrillamaError
 from trillama.base.logs import configure_logs
-from trillama.base.settings import Address, Settings
+from trillama.base.settings import Settings
 from trillama.engine.fake import FakeBackend, babble
 from trillama.models.store import ModelStore
 

@@ -48,7 +48,7 @@ async def test_waiters_share_a_load(
         nursery.start_soon(use, scheduler, spec("a"), 10)
     await trio.sleep(0.55)
     statistics = scheduler.statistics()
-    assert (statistics.waiting, statistics.loading) == (5, (("/a", 0.5),))
+    assert (statistics.waiting, statistics.loading) == (5, (("a", 0.5),))
     await trio.sleep(1)
     assert (scheduler.statistics().waiting, scheduler.statistics().users) == (0, 5)
     assert pool.diary == ["load a"]

@@ -44,12 +44,13 @@ from .api.connection import Application
 from .api.guards import Guard
 from .api.listener import serve_http
 from .api.turn import Desk, Models
+from .base.address import Address
 from .base.durations import FOREVER, SECOND
 from .base.errors import TrillamaError
 from .base.logs import configure_logs
 from .base.names import ModelReference
 from .base.progress import Tell
-from .base.settings import Address, Settings
+from .base.settings import Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
 from .models.bundled import ensure_bundled
 from .models.pruning import mend_names

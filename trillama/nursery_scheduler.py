@@ -374,7 +374,7 @@ class Scheduler:
         return SchedulerStatistics(
             waiting=len(self._waiters),
             loading=tuple(
-                (tenant.spec.key, tenant.progress)
+                (tenant.spec.name, tenant.progress)
                 for tenant in tenants
                 if tenant.state is TenantState.LOADING
             ),

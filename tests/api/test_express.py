@@ -20,7 +20,7 @@ from trillama.api import connection
 from trillama.api.express import LINE, Express, express
 from trillama.api.listener import Line, Patience
 from trillama.app import listen, run_server
-from trillama.base.settings import Address
+from trillama.base.address import Address
 from trillama.engine.base import Batch
 from trillama.engine.fake import babble, count, fixed
 

@@ -25,7 +25,7 @@ def serve(house: Any, operation: Operation, *, stream: bool = True) -> None:
 
 async def built(build: Callable[..., Any], operation: Operation, *, stream: bool = True) -> Any:
     from trillama.app import listen, run_server
-    from trillama.base.settings import Address
+    from trillama.base.address import Address
 
     house = await build(listening=False)
     serve(house, operation, stream=stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,6 +33,10 @@ class Server:
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
         self.calls: list[tuple[str, Any]] = []
+        self.restarts = 1
+
+    def check(self) -> None:
+        """It is back at the first look."""
 
     @property
     def asked(self) -> list[list[str]]:
@@ -58,6 +63,9 @@ class Server:
         }
         if word in errors:
             raise errors[word]
+        if word == "restart" and self.restarts:
+            self.restarts -= 1
+            raise ServerDown
         yield {"message": {"content": f"you said {word}"}}
         if word == "hang":
             raise CTRL_C
@@ -127,6 +135,42 @@ def test_a_failed_question_is_forgotten(
 
     assert server.asked[-1] == ["one", "you said one.", "two"]
     assert reason in capsys.readouterr().err
+
+
+def test_a_server_that_restarts_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """The question is asked again, with all that was said before."""
+    server, _ = talk("one", "restart", "two")
+
+    conversation = ["one", "you said one.", "restart"]
+    assert server.asked[1:3] == [conversation, conversation]
+    assert server.asked[-1] == [*conversation, "you said restart.", "two"]
+    assert "waiting for the server" in capsys.readouterr().err
+
+
+def test_pictures_go_along_where_the_model_sees(tmp_path: Path) -> None:
+    """Their paths leave the text; a model that does not see gets the text as it is."""
+    picture = tmp_path / "a b.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    line = f"what is in {tmp_path}/a\\ b.png ?"
+    for capabilities, text in ((["vision"], "what is in  ?"), ([], line)):
+        server, typed = Server(), Typed(line)
+        shown = SHOWN | {"capabilities": ["completion", *capabilities]}
+        options = RunOptions()
+        conversation = Conversation(client=server, model="m", options=options, shown=shown)  # type: ignore[arg-type]
+        converse(conversation, typed)
+        message = server.bodies[0]["messages"][-1]
+        assert message["content"] == text
+        assert ("images" in message) == bool(capabilities)
+
+
+def test_the_status_line_tells_model_tokens_and_speed() -> None:
+    """Of the latest answer; before the first and after a clearing only the model."""
+    talk = Conversation(client=Server(), model="tiny", options=RunOptions())  # type: ignore[arg-type]
+    assert talk.status() == "tiny"
+    talk.last = {"prompt_eval_count": 30, "eval_count": 20, "eval_duration": 500_000_000}
+    assert talk.status() == "tiny · 50 tokens · 40.0 tokens/s"
+    talk.clear()
+    assert talk.status() == "tiny"
 
 
 def test_quotes_hold_several_lines() -> None:

@@ -14,8 +14,9 @@ import trio
 
 from tests.support.gguf_bytes import small_model
 from tests.support.house import House, houses
+from trillama.base.address import parse_host
 from trillama.base.errors import BadRequest, NotFound, TrillamaError
-from trillama.base.settings import Settings, parse_host
+from trillama.base.settings import Settings
 from trillama.commands.client import Client, ServerRefused
 from trillama.commands.cp import copy_model
 from trillama.commands.create import CreateOptions, create_model

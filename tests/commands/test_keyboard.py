@@ -21,7 +21,9 @@ def typed(keys: str, settings: Settings, lines: int = 1) -> list[str]:
     """What a keyboard reads from these keys."""
     with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
         pipe.send_text(keys)
-        keyboard = Keyboard(settings, lambda words: choices(words, lambda: ["tiny:latest"]))
+        keyboard = Keyboard(
+            settings, lambda words: choices(words, lambda: ["tiny:latest"]), lambda: "status"
+        )
         return [keyboard.line(">>> ") for _ in range(lines)]
 
 
@@ -66,7 +68,7 @@ def test_history_is_private_short_and_optional(tmp_path: Path) -> None:
     ("text", "offered"),
     [
         ("/lo", ["/load"]),
-        ("/set no", ["nohistory", "nowordwrap", "noformat", "nothink"]),
+        ("/set no", ["nohistory", "nowordwrap", "nomarkdown", "noformat", "nothink"]),
         ("/set parameter top", ["top_k", "top_p"]),
         ("/set think ", ["high", "medium", "low", "max"]),
         ("/show sy", ["system"]),

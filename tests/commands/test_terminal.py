@@ -1,53 +1,25 @@
-"""The chat on a real terminal: tmux types, and reads what is on the screen."""
+"""The chat on a real terminal."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.screen import Screen, command_line, needs_tmux
 from tests.support.scripted import Scripted, scripted_server
 
-pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
-PATIENCE = 20.0
+pytestmark = needs_tmux
 ANSWER = "A quick brown fox 模型 jumps over the lazy dog"
 
 
-class Screen:
-    """A chat in a terminal of so many columns."""
-
-    def __init__(self, folder: Path, port: int, columns: int) -> None:
-        self._socket = str(folder / "tmux")
-        words = ["env", f"OLLAMA_HOST=127.0.0.1:{port}", f"HOME={folder}", "LC_ALL=C.UTF-8"]
-        words += [sys.executable, "-m", "trillama", "run", "tiny"]
-        keep = "; printf 'left with %s' $?; read _"
-        command = " ".join(words) + keep
-        size = ["-x", str(columns), "-y", "30"]
-        self._tmux("-f", "/dev/null", "new-session", "-d", *size, command)
-
-    def _tmux(self, *words: str) -> str:
-        command = ["tmux", "-u", "-S", self._socket, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-    def type(self, *keys: str) -> None:
-        """Keys by their names in tmux, or text."""
-        self._tmux("send-keys", *keys)
-
-    def until(self, text: str, times: int = 1) -> str:
-        """The screen, once it shows a text so many times."""
-        deadline = time.monotonic() + PATIENCE
-        while (shown := self._tmux("capture-pane", "-p")).count(text) < times:
-            assert time.monotonic() < deadline, shown
-        return shown
-
-    def close(self) -> None:
-        """End tmux and what runs in it."""
-        self._tmux("kill-server")
+def chat_in(folder: Path, port: int, columns: int) -> Screen:
+    """A chat in a terminal of so many columns; how it ended is left on the screen."""
+    environ = {"OLLAMA_HOST": f"127.0.0.1:{port}", "HOME": str(folder)}
+    command = command_line([sys.executable, "-m", "trillama", "run", "tiny"], environ)
+    return Screen(folder, f"{command}; printf 'left with %s' $?; read _", columns=columns)
 
 
 @pytest.fixture
@@ -66,7 +38,7 @@ def scripted() -> Iterator[Scripted]:
 @pytest.mark.parametrize("columns", [80, 40])
 def test_a_chat_on_a_terminal(tmp_path: Path, scripted: Scripted, columns: int) -> None:
     """Questions, Tab, an unknown command, Ctrl-C at the prompt and /bye; words are not cut."""
-    screen = Screen(tmp_path, scripted.port, columns)
+    screen = chat_in(tmp_path, scripted.port, columns)
     try:
         screen.until(">>> Send a message (/? for help)")
         screen.type("hello", "Enter")
@@ -75,7 +47,7 @@ def test_a_chat_on_a_terminal(tmp_path: Path, scripted: Scripted, columns: int) 
         answer = shown.split("done thinking.")[1].split(">>>")[0]
         assert answer.split() == ANSWER.split(), shown
         assert len(answer.strip().splitlines()) == (1 if columns == 80 else 2)
-        screen.until(">>> Send", 1)
+        screen.until(">>> Send")
         screen.type("/nonsense", "Enter")
         screen.until("Unknown command '/nonsense'. Type /?")
         screen.type("/load ti", "Tab")

@@ -12,9 +12,10 @@ import msgspec
 import trio
 
 from trillama.app import Server, listen, run_server
+from trillama.base.address import Address
 from trillama.base.errors import NotFound
 from trillama.base.names import ModelName, ModelReference, parse_name, parse_reference
-from trillama.base.settings import Address, Settings
+from trillama.base.settings import Settings
 from trillama.engine.base import Backend
 from trillama.engine.embedding import Pooling
 from trillama.engine.fake import FakeBackend, FakeWeights, Hooks, Script, echo_canary

@@ -79,6 +79,11 @@ class Library:
         residents.sort(key=lambda resident: -(resident.expires_at // 1_000_000_000))
         return await trio.to_thread.run_sync(self._process_entries, residents)
 
+    def loading(self) -> dict[str, list[dict[str, Any]]]:
+        """Models on their way into memory and how far they are; nothing where there are none."""
+        found = self._desk.scheduler.statistics().loading
+        return {"loading": [{"name": n, "progress": at} for n, at in found]} if found else {}
+
     def _process_entries(self, residents: list[Resident]) -> list[dict[str, Any]]:
         if not residents:
             return []
@@ -157,7 +162,7 @@ def routes(desk: Desk, backend: Backend) -> Blueprint:
 
     @blueprint.get("/api/ps")
     async def ps() -> Response:
-        return _json({"models": await library.processes()})
+        return _json({"models": await library.processes(), **library.loading()})
 
     @blueprint.post("/api/show")
     async def show() -> Response:

@@ -48,7 +48,9 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         name=model.name.short,
         path=str(model.weights),
         load=LoadParams(
-            gpu_layers=options.num_gpu, main_gpu=options.main_gpu, use_mmap=options.use_mmap
+            gpu_layers=options.num_gpu if options.num_gpu >= 0 else settings.gpu_layers,
+            main_gpu=options.main_gpu,
+            use_mmap=options.use_mmap,
         ),
         context=ContextParams(
             cells=cells,

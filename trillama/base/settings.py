@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from .address import Address, parse_host
 from .durations import FOREVER, HOUR, MINUTE, SECOND, parse_duration
 from .errors import SettingError
 from .registries import Proxies, Registry, parse_registry
-
-DEFAULT_PORT = 11434
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         step_budget: prompt tokens per step while others generate: "auto", "off" or a number.
         prefix_cache: keep finished sequences for reuse.
         num_thread: CPU threads of an engine; 0 means one per physical core.
+        gpu_layers: layers on GPUs where neither model nor request says; negative means all.
         log_format: "auto" (JSON unless on a terminal), "json" or "console".
         access_log: one line per request.
         registries: credentials, http registries and mirrors; see ``registries``.
@@ -82,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     step_budget: str = "auto"
     prefix_cache: bool = True
     num_thread: int = 0
+    gpu_layers: int = -1
     log_format: str = "auto"
     access_log: bool = True
     registries: tuple[Registry, ...] = ()
@@ -104,64 +105,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def address(self) -> Address:
         """Scheme, host, port and base path of ``host``."""
         return parse_host(self.host)
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where the server listens or the client connects."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str = ""
-
-    @property
-    def netloc(self) -> str:
-        """``host:port``, IPv6 in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def reachable(self) -> str:
-        """The host a client on this machine connects to: loopback for an unspecified address."""
-        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-
-    @property
-    def loopback(self) -> bool:
-        """Whether only this machine can be meant."""
-        return self.reachable in ("127.0.0.1", "::1", "localhost")
-
-    @property
-    def url(self) -> str:
-        """Base URL a client uses."""
-        there = msgspec.structs.replace(self, host=self.reachable)
-        return f"{self.scheme}://{there.netloc}{self.path}"
-
-
-def parse_host(text: str) -> Address:
-    """Read OLLAMA_HOST: ``[scheme://]host[:port][/path]``, ``:port`` or nothing.
-
-    Raises:
-        SettingError: a port outside 0..65535 or not a number.
-    """
-    default_port = {"http": 80, "https": 443}
-    scheme, there, rest = text.partition("://")
-    if not there:
-        scheme, rest = "http", text
-        fallback = DEFAULT_PORT
-    elif scheme in default_port:
-        fallback = default_port[scheme]
-    else:
-        raise SettingError(f"OLLAMA_HOST: unknown scheme {scheme!r}")
-    place, slash, path = rest.partition("/")
-    if place.count(":") > 1 and not place.startswith("["):
-        place = f"[{place}]"
-    try:
-        parts = urlsplit(f"//{place}")
-        port = fallback if parts.port is None else parts.port
-    except ValueError as error:
-        raise SettingError(f"OLLAMA_HOST: {error}") from None
-    host = parts.hostname or ("127.0.0.1" if not place else "")
-    return Address(scheme, host, port, (slash + path).rstrip("/"))
 
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -266,6 +209,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "step_budget": _budget,
     "prefix_cache": _bool,
     "num_thread": _uint,
+    "gpu_layers": int,
     "log_format": _one_of("auto", "json", "console"),
     "access_log": _bool,
     "registries": lambda text: tuple(parse_registry(item) for item in _list(text)),
@@ -280,6 +224,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "go_template": _bool,
 }
 _SUFFIX = {"no_history": "NOHISTORY"}
+WITHOUT_EFFECT = {
+    "OLLAMA_MULTIUSER_CACHE": "prefixes are always shared between users",
+    "OLLAMA_NEW_ENGINE": "there is one engine",
+    "OLLAMA_TMPDIR": "nothing is unpacked",
+    "OLLAMA_RUNNERS_DIR": "models run in this process",
+    "OLLAMA_LLM_LIBRARY": "the library is the one that was built here",
+    "OLLAMA_MAX_VRAM": "use OLLAMA_GPU_OVERHEAD or num_gpu",
+}
+"""Variables of Ollama's past and present that older guides set, and why they do nothing here."""
 
 
 def variable_names(setting: str) -> tuple[str, ...]:
@@ -290,14 +243,15 @@ def variable_names(setting: str) -> tuple[str, ...]:
     return f"TRILLAMA_{suffix}", f"OLLAMA_{suffix}"
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    """Values with the variables that hold them."""
+    found: dict[str, tuple[Any, str]] = {}
     for setting, parse in _PARSERS.items():
         for variable in variable_names(setting):
             text = environ.get(variable, "").strip().strip("\"'")
             if text:
                 try:
-                    found[setting] = parse(text)
+                    found[setting] = parse(text), variable
                 except ValueError as error:
                     shown = re.sub("//[^/]*@", "//***@", text)
                     raise SettingError(f"{variable}={shown!r}: {error}") from None
@@ -344,13 +298,38 @@ def load_settings(
     Raises:
         SettingError: a value is malformed; the message names where it came from.
     """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    return Settings(**{name: value for name, (value, _) in _given(environ).items()} | given)
+
+
+def explain_settings(environ: Mapping[str, str] | None = None) -> list[tuple[str, Any, str]]:
+    """Each setting with its value and where that came from: a variable, a file or "default".
+
+    Raises:
+        SettingError: as ``load_settings``.
+    """
+    given, settings = _given(environ), load_settings(environ)
+    return [
+        (name, getattr(settings, name), given[name][1] if name in given else "default")
+        for name in Settings.__struct_fields__
+    ]
+
+
+def without_effect(environ: Mapping[str, str] | None = None) -> list[tuple[str, str]]:
+    """Variables that guides teach, are set here and change nothing, each with the reason."""
+    environ = os.environ if environ is None else environ
+    return [(name, why) for name, why in WITHOUT_EFFECT.items() if environ.get(name)]
+
+
+def _given(environ: Mapping[str, str] | None) -> dict[str, tuple[Any, str]]:
+    """What a file and the environment say, and the folders that follow from the home."""
     environ = os.environ if environ is None else environ
     home = Path(environ.get("HOME") or "~").expanduser()
     file = _config_file(environ, home)
-    values: dict[str, Any] = _from_file(file) if file else {}
+    values = {name: (v, str(file)) for name, v in (_from_file(file) if file else {}).items()}
     values |= _from_environment(environ)
-    values |= {name: value for name, value in (flags or {}).items() if value is not None}
-    values.setdefault("models", str(home / ".ollama" / "models"))
-    values["models"] = values["models"] or str(home / ".ollama" / "models")
-    values.setdefault("identity", str(home / ".ollama" / "id_ed25519"))
-    return Settings(**values)
+    folder = home / ".ollama"
+    for name, usual in (("models", folder / "models"), ("identity", folder / "id_ed25519")):
+        if not values.get(name, ("",))[0]:
+            values[name] = str(usual), "default"
+    return values

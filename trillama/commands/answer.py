@@ -35,6 +35,8 @@ class RunOptions:
     hidethinking: bool = False
     truncate: bool | None = None
     dimensions: int = 0
+    markdown: bool = False
+    quiet: bool = False
 
     def request(self) -> dict[str, Any]:
         """The fields these flags put into a request for an answer.
@@ -127,6 +129,11 @@ class Shower:
         self._terminal = out.isatty()
         width = terminal_width(out) if self._terminal else 0
         self._out = Wrapper(out, 0 if options.nowordwrap else width)
+        self._markdown = None
+        if self._terminal and options.markdown:
+            from .markdown import MarkdownWriter  # rich, which nobody else here waits for
+
+            self._markdown = MarkdownWriter(out, width)
         self._hide = options.hidethinking
         self._thinking = False
         self._line_open = False
@@ -151,10 +158,12 @@ class Shower:
             self._label("...done thinking.", PLAIN)
             self._out.write("\n\n")
             self._thinking = False
-        self._out.write(text)
+        (self._markdown or self._out).write(text)
 
     def close(self) -> None:
         """Leave the terminal as it was, wherever the answer ended."""
+        if self._markdown:
+            self._markdown.close()
         if self._thinking:
             self._style(PLAIN)
 

@@ -13,19 +13,24 @@ from .console import human_bytes
 from .progress import Shower
 
 
-def exported(store: ModelStore, name: str, target: Path) -> str:
+def exported(store: ModelStore, name: str, target: Path, *, quiet: bool = False) -> str:
     """Write a model to a file; what to print.
 
     Raises:
         NotFound, BadRequest, CorruptModel, StoreError: see ``export_model``.
     """
     size = store.find(name).size
-    with Shower() as shower, shower.bar(f"writing {target.name}", max(size, 1)) as advance:
+    with (
+        Shower(quiet=quiet) as shower,
+        shower.bar(f"writing {target.name}", max(size, 1)) as advance,
+    ):
         done = export_model(store, name, target, advance)
     return f"{done.name} ({done.digest}) in {target}, {human_bytes(done.size)}\n"
 
 
-def imported(store: ModelStore, source: Path, *, name: str, replace: bool) -> str:
+def imported(
+    store: ModelStore, source: Path, *, name: str, replace: bool, quiet: bool = False
+) -> str:
     """Bring in the models of a file; what to print.
 
     Raises:
@@ -33,7 +38,10 @@ def imported(store: ModelStore, source: Path, *, name: str, replace: bool) -> st
     """
     wish = Wish(name=parse_name(name) if name else None, replace=replace)
     size = source.stat().st_size if source.is_file() else 0
-    with Shower() as shower, shower.bar(f"reading {source.name}", max(size, 1)) as advance:
+    with (
+        Shower(quiet=quiet) as shower,
+        shower.bar(f"reading {source.name}", max(size, 1)) as advance,
+    ):
         done = import_archive(store, source, wish, advance)
     lines = [f"{one.name} ({one.digest}){'' if one.new else ' was there'}" for one in done]
     return "\n".join([*lines, ""])

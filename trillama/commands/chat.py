@@ -9,10 +9,12 @@ from trillama.base.errors import TrillamaError
 from trillama.base.settings import load_settings
 
 from .answer import RunOptions, show_answer, statistics
-from .client import Client
-from .conversation import Conversation, said
+from .client import Client, ServerDown
+from .conversation import Conversation, Message, said
 from .keyboard import Keyboard
+from .pictures import pictures_in
 from .slash import QUOTES, SYSTEM, choices, obey
+from .waiting import await_server, awaited
 
 LEAVE = ("/bye", "/exit")
 
@@ -48,7 +50,7 @@ def chat(client: Client, model: str, options: RunOptions) -> None:
     for message in talk.shown.get("messages") or ():
         mark, gap = (">>> ", "") if message["role"] == "user" else ("", "\n")
         print(f"{mark}{message['content']}{gap}")
-    converse(talk, Keyboard(settings, lambda words: choices(words, models)))
+    converse(talk, Keyboard(settings, lambda words: choices(words, models), talk.status))
 
 
 def converse(talk: Conversation, lines: LineSource) -> None:
@@ -66,18 +68,42 @@ def converse(talk: Conversation, lines: LineSource) -> None:
             _answer(talk, message.removeprefix(QUOTES))
 
 
-def _answer(talk: Conversation, question: str) -> None:
+def _answer(talk: Conversation, text: str) -> None:
     """Ask and show; what the server will not answer is forgotten, and the chat goes on."""
     try:
-        records = talk.client.stream("/api/chat", talk.request(question))
-        text, last = show_answer(records, _pick, talk.options)
+        question = _question(talk, text)
+        answer = _asked(talk, question)
     except TrillamaError as error:
         print(f"Error: {error.message}\n", file=sys.stderr)
         return
+    except KeyboardInterrupt:
+        print("\n")
+        return
     print("\n")
-    talk.messages += [said("user", question), said("assistant", text)]
+    talk.messages += [question, said("assistant", answer)]
     if talk.options.verbose:
-        sys.stderr.write(statistics(last))
+        sys.stderr.write(statistics(talk.last))
+
+
+def _question(talk: Conversation, text: str) -> Message:
+    found, images = pictures_in(text) if talk.sees else (text, [])
+    return said("user", found, images)
+
+
+def _asked(talk: Conversation, question: Message) -> str:
+    """The answer, shown as it comes. A server that is away is waited for, up to a time."""
+    try:
+        return _show(talk, question)
+    except ServerDown:
+        await_server(talk.client)
+        return _show(talk, question)
+
+
+def _show(talk: Conversation, question: Message) -> str:
+    records = talk.client.stream("/api/chat", talk.request(question))
+    records = awaited(talk.client, talk.model, records, quiet=talk.options.quiet)
+    text, talk.last = show_answer(records, _pick, talk.options)
+    return text
 
 
 def _pick(record: dict[str, Any]) -> tuple[str, str]:

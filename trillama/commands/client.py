@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from trillama import __version__
+from trillama.base.address import Address
 from trillama.base.errors import TrillamaError
-from trillama.base.settings import Address
 
 MAX_LINE = 8 * 1000 * 1000
 CONNECT_TIMEOUT = 10.0

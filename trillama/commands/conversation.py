@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .answer import RunOptions
 from .client import Client
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,6 +22,7 @@ class Conversation:
         system: the text of ``/set system``, "" for the model's own.
         parameters: those of ``/set parameter``.
         history: whether what is typed is kept for the next chat.
+        last: the final record of the latest answer.
     """
 
     client: Client
@@ -31,6 +33,7 @@ class Conversation:
     system: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     history: bool = True
+    last: dict[str, Any] = field(default_factory=dict)
 
     def load(self, model: str) -> None:
         """Change to a model, and forget what was said to the one before.
@@ -49,6 +52,7 @@ class Conversation:
     def clear(self) -> None:
         """Forget what was said, except the session's system message."""
         self.messages = [said("system", self.system)] if self.system else []
+        self.last = {}
 
     def set_system(self, text: str) -> None:
         """Say how to answer from here on."""
@@ -57,9 +61,22 @@ class Conversation:
             self.messages.pop()
         self.messages.append(said("system", text))
 
-    def request(self, question: str) -> dict[str, Any]:
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes pictures."""
+        return "vision" in (self.shown.get("capabilities") or ())
+
+    def status(self) -> str:
+        """One line: the model, the tokens of the conversation, and how fast the last ones came."""
+        used = self.last.get("prompt_eval_count", 0) + self.last.get("eval_count", 0)
+        parts = [self.model, f"{used} tokens" if used else ""]
+        if duration := self.last.get("eval_duration", 0):
+            parts.append(f"{self.last.get('eval_count', 0) / duration * 1e9:.1f} tokens/s")
+        return " · ".join(filter(None, parts))
+
+    def request(self, question: Message) -> dict[str, Any]:
         """The body that asks this next."""
-        body = {"model": self.model, "messages": [*self.messages, said("user", question)]}
+        body = {"model": self.model, "messages": [*self.messages, question]}
         return body | self._parameters("options") | self.options.request()
 
     def show(self) -> dict[str, Any]:
@@ -87,6 +104,7 @@ class Conversation:
         return {key: self.parameters} if self.parameters else {}
 
 
-def said(role: str, text: str) -> Message:
+def said(role: str, text: str, images: Sequence[str] = ()) -> Message:
     """A message of the chat."""
-    return {"role": role, "content": text}
+    pictures = {"images": list(images)} if images else {}
+    return {"role": role, "content": text, **pictures}

@@ -42,6 +42,7 @@ class CreateOptions:
     file: str = ""
     quantize: str = ""
     draft_quantize: str = ""
+    quiet: bool = False
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ def create_model(client: Client, name: str, options: CreateOptions, settings: Se
     for parameter in said.deprecated:
         print(f"warning: parameter {parameter} is deprecated")
     base, files = resolve(said, folder)
-    with Shower() as shower:
+    with Shower(quiet=options.quiet) as shower:
         courier = Courier(client, settings, shower)
         fields = request_fields(name, said, options) | ({"from": base} if base else {})
         for key, paths in (

@@ -15,6 +15,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import History
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.styles import Style
 
 from trillama.base.settings import Settings
 
@@ -79,9 +80,10 @@ class Keyboard:
 
     Args:
         choices: what may come behind the words of a command.
+        status: the line below what is typed, asked for anew with each prompt.
     """
 
-    def __init__(self, settings: Settings, choices: Choices) -> None:
+    def __init__(self, settings: Settings, choices: Choices, status: Callable[[], str]) -> None:
         path = Path(settings.identity).with_name("history")
         self._lines = Lines(path, kept=not settings.no_history)
         self._session: PromptSession[str] = PromptSession(
@@ -90,6 +92,8 @@ class Keyboard:
             complete_while_typing=False,
             enable_history_search=False,
             key_bindings=_keys(settings.editor),
+            bottom_toolbar=lambda: status(),
+            style=Style.from_dict({"bottom-toolbar": "noreverse ansibrightblack"}),
         )
 
     def line(self, prompt: str) -> str:

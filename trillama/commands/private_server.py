@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from trillama.base.address import Address
 from trillama.base.errors import TrillamaError
-from trillama.base.settings import Address
 
 from .client import Client
 

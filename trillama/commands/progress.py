@@ -27,10 +27,12 @@ from .console import human_bytes
 
 
 class Shower:
-    """Shows what is going on; a context manager that tidies the terminal up."""
+    """Shows what is going on, unless ``quiet``; a context manager that tidies the terminal up."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or Console(
+            stderr=True, highlight=False, soft_wrap=True, quiet=quiet
+        )
         self._spinner = Progress(
             TextColumn("{task.description}", markup=False), SpinnerColumn(),
             console=self._console, transient=True, disable=not self._console.is_terminal,

@@ -8,14 +8,14 @@ from .client import Client, ServerRefused
 from .progress import Shower
 
 
-def pull_model(client: Client, model: str, *, insecure: bool = False) -> None:
+def pull_model(client: Client, model: str, *, insecure: bool = False, quiet: bool = False) -> None:
     """Pull a model and show how far it is.
 
     Raises:
         ServerRefused: it cannot be had.
     """
     body = {"model": model, "insecure": insecure}
-    with Shower() as shower:
+    with Shower(quiet=quiet) as shower:
         for record in client.stream("/api/pull", body):
             if record.get("completed") or not record.get("digest"):
                 shower.record(record, ":" if record.get("digest") else "")
@@ -28,7 +28,9 @@ def print_urls(client: Client, model: str, *, insecure: bool = False) -> str:
     return "".join(f"{blob['url']}\n" for blob in found["blobs"])
 
 
-def pulling(client: Client, model: str, work: Callable[[], None], *, insecure: bool) -> None:
+def pulling(
+    client: Client, model: str, work: Callable[[], None], *, insecure: bool, quiet: bool = False
+) -> None:
     """Do ``work`` with a model, and once more after a pull where it is not installed.
 
     Raises:
@@ -39,5 +41,5 @@ def pulling(client: Client, model: str, work: Callable[[], None], *, insecure: b
     except ServerRefused as error:
         if error.status != 404:
             raise
-    pull_model(client, model, insecure=insecure)
+    pull_model(client, model, insecure=insecure, quiet=quiet)
     return work()

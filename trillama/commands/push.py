@@ -15,7 +15,7 @@ FORBIDDEN = (
 )
 
 
-def push_model(client: Client, model: str, *, insecure: bool = False) -> str:
+def push_model(client: Client, model: str, *, insecure: bool = False, quiet: bool = False) -> str:
     """Push a model and show how far it is; returns what is to be said at the end.
 
     Raises:
@@ -25,7 +25,7 @@ def push_model(client: Client, model: str, *, insecure: bool = False) -> str:
     if name.host.endswith(OURS) and (hint := signin_hint(client)):
         return f"You need to be signed in to push models to ollama.com.\n\n{hint}"
     try:
-        with Shower() as shower:
+        with Shower(quiet=quiet) as shower:
             for record in client.stream("/api/push", {"model": model, "insecure": insecure}):
                 shower.record(record)
     except ServerRefused as error:

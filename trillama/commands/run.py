@@ -10,6 +10,8 @@ from trillama.base.errors import BadRequest, TrillamaError
 
 from .answer import RunOptions, show_answer, statistics
 from .client import Client
+from .pictures import pictures_in
+from .waiting import awaited
 
 
 def run_once(client: Client, model: str, prompt: str, options: RunOptions) -> None:
@@ -24,13 +26,21 @@ def run_once(client: Client, model: str, prompt: str, options: RunOptions) -> No
         return embed_once(client, model, prompt, options)
     if options.embedding():
         raise BadRequest(f'--truncate and --dimensions: "{model}" does not embed')
-    return generate_once(client, model, prompt, options)
+    images: list[str] = []
+    if "vision" in (shown.get("capabilities") or ()):
+        prompt, images = pictures_in(prompt)
+    return generate_once(client, model, (prompt, images), options)
 
 
-def generate_once(client: Client, model: str, prompt: str, options: RunOptions) -> None:
-    """Generate one answer and print it; an empty prompt only loads the model."""
+def generate_once(
+    client: Client, model: str, asked: tuple[str, list[str]], options: RunOptions
+) -> None:
+    """Generate one answer to a prompt with pictures, and print it; an empty prompt only loads."""
+    prompt, images = asked
     body = {"model": model, "prompt": prompt, **options.request()}
-    records = client.stream("/api/generate", body)
+    if images:
+        body["images"] = images
+    records = awaited(client, model, client.stream("/api/generate", body), quiet=options.quiet)
     _, last = show_answer(
         records, lambda r: (r.get("thinking", ""), r.get("response", "")), options
     )

@@ -56,6 +56,8 @@ SET = """Available Commands:
   /set nohistory         Disable history
   /set wordwrap          Enable wordwrap
   /set nowordwrap        Disable wordwrap
+  /set markdown          Render Markdown
+  /set nomarkdown        Show answers as they are
   /set format json       Enable JSON mode
   /set noformat          Disable formatting
   /set verbose           Show LLM stats
@@ -260,6 +262,8 @@ def _both(of_model: str, of_user: dict[str, Any]) -> str:
 MODES: dict[str, dict[str, Any]] = {
     "wordwrap": {"nowordwrap": False},
     "nowordwrap": {"nowordwrap": True},
+    "markdown": {"markdown": True},
+    "nomarkdown": {"markdown": False},
     "verbose": {"verbose": True},
     "quiet": {"verbose": False},
     "nothink": {"think": "false"},

@@ -25,15 +25,22 @@ EXAMPLES = {
     "ps": "trillama ps --json",
     "cp": "trillama cp tiny mine",
     "rm": "trillama rm mine",
+    "embed": "trillama embed all-minilm < texts.txt",
+    "tokenize": 'trillama tokenize tiny "Hello, world"',
     "inspect": "trillama inspect tiny --json",
     "du": "trillama du",
     "prune": "trillama prune",
     "fsck": "trillama fsck",
+    "export": "trillama export tiny tiny.tar",
+    "import": "trillama import tiny.tar --as copy",
+    "bench": "trillama bench load --model tiny --clients 8",
+    "config": "trillama config",
     "completion": 'eval "$(trillama completion bash)"',
     "help": "trillama help run",
     "doctor": "trillama doctor",
 }
 TAKE_MODELS = {"show": 1, "run": 1, "stop": 1, "push": 1, "cp": 1, "rm": 1000}
+TAKE_MODELS |= {"tokenize": 1, "embed": 1, "export": 1, "inspect": 1}
 """Commands whose first arguments name installed models, and how many of them."""
 
 SHELLS = ("bash", "zsh", "fish")
@@ -96,8 +103,8 @@ class Table(click.Group):
     """Commands in the order they were added, with aliases."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in table order."""
-        return list(self.commands)
+        """Names in the order of their examples."""
+        return sorted(self.commands, key=list(EXAMPLES).index)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """A command by its name or alias."""

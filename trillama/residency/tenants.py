@@ -152,7 +152,7 @@ class SchedulerStatistics:
 
     Attributes:
         waiting: requests without a model.
-        loading: key and loaded fraction of every model on its way in.
+        loading: name and loaded fraction of every model on its way in.
         ready, leaving: numbers of models.
         users: leases held.
     """
