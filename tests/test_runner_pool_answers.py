@@ -408,7 +408,7 @@ async def test_a_stalled_reader_is_given_up(autojump_clock: MockClock) -> None:
     """A full mailbox nobody reads for the limit ends that answer alone, and frees its sequence."""
     desk = make_desk(60 * SECOND)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.roster.end_stalled)
+        nursery.start_soon(desk.roster.end_overdue)
         slow, other = desk.submit(), desk.submit()
         await trio.sleep(1000)
         desk.fill(slow)
@@ -429,7 +429,7 @@ async def test_a_reader_that_reads_a_little_is_not_stalled(autojump_clock: MockC
     """The limit is on silence: one event now and then keeps the answer."""
     desk = make_desk(60 * SECOND)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.roster.end_stalled)
+        nursery.start_soon(desk.roster.end_overdue)
         answer = desk.submit()
         desk.fill(answer)
         for _ in range(10):
@@ -446,7 +446,7 @@ async def test_no_stall_limit(autojump_clock: MockClock, timeout: int) -> None:
     """Zero and for ever both mean that a reader may take its time."""
     desk = make_desk(timeout)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(desk.roster.end_stalled)
+        nursery.start_soon(desk.roster.end_overdue)
         answer = desk.submit()
         desk.fill(answer)
         await trio.sleep(1e7)

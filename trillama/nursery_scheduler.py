@@ -357,6 +357,7 @@ class Scheduler:
                 users=tenant.users,
                 expires_at=self._expires_at(tenant),
                 stopping=tenant.stopping,
+                queue=tuple(tenant.runner.queue()),
             )
             for tenant in self._tenants.values()
             if tenant.runner is not None and tenant.state is TenantState.READY

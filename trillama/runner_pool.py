@@ -19,11 +19,11 @@ import trio
 
 from .engine.base import Backend
 from .engine.threads import StackPool
+from .runners.admission import QUEUE_FULL
 from .runners.answers import MAILBOX, Answer
 from .runners.pace import Pace
-from .runners.roster import QUEUE_FULL
 from .runners.runner import ProgressListener, Runner
-from .runners.spec import RunnerSpec, RunnerState, RunnerStatistics, RunnerTotals
+from .runners.spec import Queued, RunnerSpec, RunnerState, RunnerStatistics, RunnerTotals
 from .runners.vocabularies import Tokenizer, Vocabularies
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Answer",
     "Pace",
     "PoolStatistics",
+    "Queued",
     "Runner",
     "RunnerPool",
     "RunnerSpec",

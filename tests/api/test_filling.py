@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.house import ask, model
 from trillama.api.filling import fitted
+from trillama.base.callers import Caller
 from trillama.base.messages import Message
 from trillama.base.turns import TurnRequest
 from trillama.engine.fake import fixed
@@ -99,7 +101,7 @@ async def test_other_dialects_ask_in_neutral_words(build: Callable[..., Any]) ->
     """The last message is what stands before the gap."""
     house = await build(FILLER, script=fixed("z"))
     asked = TurnRequest(model="m", messages=(Message("user", "a"),), suffix="b")
-    with await house.server.desk.begin(asked, "job") as turn:
+    with await house.server.desk.begin(asked, "job", Caller(asked=trio.current_time())) as turn:
         events = await turn.receive_many()
 
     assert events[0].content == "z"  # type: ignore[union-attr]

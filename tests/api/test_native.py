@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.support.house import ask, model
+from trillama.base.callers import Caller
 from trillama.base.durations import FOREVER
 from trillama.base.messages import Message
 from trillama.base.turns import TurnRequest
@@ -169,7 +170,7 @@ async def test_one_call_ends_the_answer_where_no_more_are_wanted(build: Callable
     request = TurnRequest(
         model="m", messages=(Message("user", "x"),), tools=tuple(TOOLS), parallel_tool_calls=False
     )
-    with await house.server.desk.begin(request, "job") as turn:
+    with await house.server.desk.begin(request, "job", Caller(asked=trio.current_time())) as turn:
         events = []
         while more := await turn.receive_many():
             events += more

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 from tests.support.house import House, model
 from trillama.api.answering import read_whole
+from trillama.base.callers import Caller
 from trillama.base.errors import BadRequest, PromptTooLong, Unsupported
 from trillama.base.messages import Message
 from trillama.base.turns import Finished, Piece, TurnRequest
@@ -26,7 +28,9 @@ THINKER = model(
 
 async def answer(house: House, **fields: Any) -> tuple[Piece, Finished]:
     asked = {"model": "m", "messages": (Message("user", "x"),)} | fields
-    with await house.server.desk.begin(TurnRequest(**asked), "job") as turn:
+    with await house.server.desk.begin(
+        TurnRequest(**asked), "job", Caller(asked=trio.current_time())
+    ) as turn:
         return await read_whole(turn)
 
 

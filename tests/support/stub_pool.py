@@ -40,6 +40,9 @@ class StubRunner:
         self.drained = False
         self._diary = diary
 
+    def queue(self) -> list[object]:
+        return []
+
     async def wait_over(self) -> None:
         await self.over.wait()
 

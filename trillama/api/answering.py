@@ -20,6 +20,7 @@ from quart import Response
 from ..base.events import Usage
 from ..base.turns import Chosen, Finished, Piece, TurnEvent, TurnRequest
 from . import streaming
+from .callers import caller
 from .connection import visit
 from .errors import JSON
 from .streaming import EventBody, Source, Tap, Writer
@@ -61,10 +62,10 @@ async def answer(
 
 async def begin(desk: Desk, turns: Sequence[TurnRequest]) -> list[Turn]:
     """Have ``turns`` answered side by side; the connection closes them, whatever happens."""
-    here = visit()
+    here, asking = visit(), caller()
     ids = [f"{here.id}.{number}" for number in range(len(turns))] if len(turns) > 1 else [here.id]
     return [
-        here.held.enter_context(await desk.begin(turn, id))
+        here.held.enter_context(await desk.begin(turn, id, asking))
         for turn, id in zip(turns, ids, strict=True)  # noqa: A001
     ]
 

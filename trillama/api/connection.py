@@ -62,16 +62,18 @@ class Visit:
         held: closed, by plain calls, when the request is left.
         nursery: tasks of the request's own; they end with it.
         started: monotonic nanoseconds.
+        asked: the same moment on trio's clock.
         status: of the answer, 0 before there is one.
     """
 
-    __slots__ = ("held", "id", "nursery", "started", "status")
+    __slots__ = ("asked", "held", "id", "nursery", "started", "status")
     nursery: trio.Nursery
 
     def __init__(self, held: ExitStack) -> None:
         self.id = f"{_BOOT}-{next(_count)}"
         self.held = held
         self.started = time.monotonic_ns()
+        self.asked = trio.current_time()
         self.status = 0
 
 

@@ -16,6 +16,7 @@ import structlog
 import trio
 from quart import Blueprint, Response
 
+from ..base.callers import Caller
 from ..base.embeddings import EmbeddingRequest, Vectors
 from ..base.errors import BadRequest, NotFound, Unsupported
 from ..base.options import Options, merge_options
@@ -29,6 +30,7 @@ from ..wire.embeddings import (
     write_embeddings,
     write_openai_embeddings,
 )
+from .callers import Deadline, caller
 from .connection import read_as
 from .errors import JSON
 from .inputs import read_inputs
@@ -99,16 +101,21 @@ class Embeddings:
         except NotFound:
             raise NotPulled(name) from None
 
-    async def embed(self, request: EmbeddingRequest) -> Vectors | None:
+    async def embed(self, request: EmbeddingRequest, caller: Caller) -> Vectors | None:
         """Vectors for a request; None if it has no inputs and only loads.
 
         Raises:
             TrillamaError: it cannot be had: the name, an option, the load, a length, too many who
-                wait, a model that does not embed.
+                wait, a model that does not embed, the caller's time.
         """
+        with Deadline(caller, self._desk.settings) as deadline:
+            return await self._embed(request, deadline)
+
+    async def _embed(self, request: EmbeddingRequest, deadline: Deadline) -> Vectors | None:
         began = time.monotonic_ns()
         model = await self.find(request.model)
         options = merged(model, request.options)
+        deadline.obey(options)
         if model.adapters:
             raise Unsupported("not supported by this version of trillama: models with adapters")
         spec = runner_spec(model, options, self._desk.settings)
@@ -149,19 +156,19 @@ def routes(desk: Desk) -> Blueprint:
     @blueprint.post("/api/embed")
     async def embed() -> Response:
         request = await read_as(read_embed)
-        found = await embeddings.embed(request)
+        found = await embeddings.embed(request, caller())
         return await _written(found, lambda: write_embed(request.model, found))
 
     @blueprint.post("/api/embeddings")
     async def legacy() -> Response:
         request = await read_as(read_embeddings)
-        found = await embeddings.embed(request)
+        found = await embeddings.embed(request, caller())
         return await _written(found, lambda: write_embeddings(found))
 
     @blueprint.post("/v1/embeddings")
     async def openai() -> Response:
         asked = await read_as(read_openai_embeddings)
-        found = await embeddings.embed(asked.request)
+        found = await embeddings.embed(asked.request, caller())
         assert found is not None
         model = asked.request.model
         return await _written(

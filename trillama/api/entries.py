@@ -16,6 +16,7 @@ from ..models.describe import (
 )
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Resident
+from ..runner_pool import Queued
 from ..wire.gojson import local_time
 
 
@@ -56,10 +57,27 @@ def tag_entry(model: InstalledModel) -> dict[str, Any]:
     }
 
 
-def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool) -> dict[str, Any]:
+def queue_entry(queued: Queued, client: str) -> dict[str, Any]:
+    """A request that waits, as ``client`` may see it; others' are not told apart."""
+    waiting = queued.waiting
+    return {
+        "position": queued.position,
+        "request_id": queued.id,
+        "priority": waiting.priority.value,
+        "prompt_tokens": waiting.tokens,
+        "waited_seconds": round(queued.waited, 3),
+        "estimated_seconds": None if queued.expected is None else round(queued.expected, 3),
+        "yours": waiting.client == client,
+    }
+
+
+def process_entry(
+    resident: Resident, model: InstalledModel | None, *, on_gpu: bool, client: str
+) -> dict[str, Any]:
     """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded.
 
     ``context_length`` is what one request may use: the pool, or what the model was trained for.
+    ``queue`` is there while requests wait for the model, the next one first.
     """
     empty = dict.fromkeys(
         ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
@@ -75,6 +93,7 @@ def process_entry(resident: Resident, model: InstalledModel | None, on_gpu: bool
         "expires_at": local_time(resident.expires_at),
         "size_vram": resident.size if on_gpu else 0,
         "context_length": min(resident.context_length, trained or resident.context_length),
+        **_filled({"queue": [queue_entry(queued, client) for queued in resident.queue]}),
     }
 
 

@@ -19,6 +19,7 @@ from ..nursery_scheduler import Resident
 from ..wire.gojson import encode
 from ..wire.library import ShowRequest, read_show
 from . import openapi
+from .callers import caller
 from .connection import read_as
 from .entries import Overlay, process_entry, show_entry, tag_entry
 from .errors import JSON
@@ -73,24 +74,27 @@ class Library:
         self._entries = entries
         return b'{"models":[' + b",".join(entry for _, entry in entries) + b"]}"
 
-    async def processes(self) -> list[dict[str, Any]]:
-        """Loaded models, the one that leaves last first."""
+    async def processes(self, client: str) -> list[dict[str, Any]]:
+        """Loaded models, the one that leaves last first, as ``client`` may see them."""
         residents = self._desk.scheduler.residents()
         residents.sort(key=lambda resident: -(resident.expires_at // 1_000_000_000))
-        return await trio.to_thread.run_sync(self._process_entries, residents)
+        return await trio.to_thread.run_sync(self._process_entries, residents, client)
 
     def loading(self) -> dict[str, list[dict[str, Any]]]:
         """Models on their way into memory and how far they are; nothing where there are none."""
         found = self._desk.scheduler.statistics().loading
         return {"loading": [{"name": n, "progress": at} for n, at in found]} if found else {}
 
-    def _process_entries(self, residents: list[Resident]) -> list[dict[str, Any]]:
+    def _process_entries(self, residents: list[Resident], client: str) -> list[dict[str, Any]]:
         if not residents:
             return []
         gpu = any(device.kind in ("gpu", "igpu") for device in self._backend.devices())
         return [
             process_entry(
-                resident, self._find(resident.name), gpu and resident.spec.load.gpu_layers != 0
+                resident,
+                self._find(resident.name),
+                on_gpu=gpu and resident.spec.load.gpu_layers != 0,
+                client=client,
             )
             for resident in residents
         ]
@@ -162,7 +166,8 @@ def routes(desk: Desk, backend: Backend) -> Blueprint:
 
     @blueprint.get("/api/ps")
     async def ps() -> Response:
-        return _json({"models": await library.processes(), **library.loading()})
+        found = await library.processes(caller().client)
+        return _json({"models": found, **library.loading()})
 
     @blueprint.post("/api/show")
     async def show() -> Response:

@@ -15,6 +15,7 @@ from ..wire.native import (
 )
 from ..wire.records import ChatRecords, GenerateRecords, Records
 from .answering import read_whole
+from .callers import caller
 from .connection import read_as, visit
 from .errors import JSON
 from .streaming import stream
@@ -31,11 +32,11 @@ async def _answer(
     desk: Desk, request: ChatRequest | GenerateRequest, turn: TurnRequest, records: Records
 ) -> Response:
     if turn.only_loads:
-        return Response(records.nothing_said(await desk.load(turn)), content_type=JSON)
+        return Response(records.nothing_said(await desk.load(turn, caller())), content_type=JSON)
     if request.debug_render_only:
         return Response(records.rendered(await desk.show(turn)), content_type=JSON)
     here = visit()
-    answer = here.held.enter_context(await desk.begin(turn, here.id))
+    answer = here.held.enter_context(await desk.begin(turn, here.id, caller()))
     return await (stream(answer, records) if request.stream else _whole(answer, records))
 
 

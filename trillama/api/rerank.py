@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from quart import Blueprint, Response
 
+from ..base.callers import Caller
 from ..base.embeddings import Ranking, RerankRequest
 from ..base.errors import BadRequest, Unsupported
 from ..base.options import Options
@@ -19,6 +20,7 @@ from ..engine.base import Vocabulary
 from ..engine.embedding import Pooling
 from ..runner_pool import Runner
 from ..wire.rerank import read_rerank, write_rerank
+from .callers import Deadline, caller
 from .connection import read_as
 from .embeddings import Embeddings, merged
 from .errors import JSON
@@ -116,16 +118,21 @@ class Reranker:
         self._desk = desk
         self._embeddings = Embeddings(desk)
 
-    async def rerank(self, request: RerankRequest) -> Ranking:
+    async def rerank(self, request: RerankRequest, caller: Caller) -> Ranking:
         """The documents' order.
 
         Raises:
             TrillamaError: it cannot be had: the name, an option, the load, a length, too many who
-                wait, a model that does not rank.
+                wait, a model that does not rank, the caller's time.
         """
+        with Deadline(caller, self._desk.settings) as deadline:
+            return await self._rerank(request, deadline)
+
+    async def _rerank(self, request: RerankRequest, deadline: Deadline) -> Ranking:
         began = time.monotonic_ns()
         model = await self._embeddings.find(request.model)
         options = merged(model, request.options)
+        deadline.obey(options)
         spec = runner_spec(model, options, self._desk.settings)
         with await self._desk.scheduler.acquire(spec, request.keep_alive) as lease:
             runner = lease.runner
@@ -150,7 +157,7 @@ def routes(desk: Desk) -> Blueprint:
 
     async def rerank() -> Response:
         asked = await read_as(read_rerank)
-        ranking = await reranker.rerank(asked.request)
+        ranking = await reranker.rerank(asked.request, caller())
         return Response(write_rerank(asked, ranking), content_type=JSON)
 
     for path in PATHS:

@@ -76,6 +76,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         ),
         stall_timeout=settings.stall_timeout,
         max_queue=settings.max_queue,
+        max_queue_tokens=settings.max_queue_tokens,
     )
 
 

@@ -20,6 +20,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from ..base.callers import Caller
 from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text, Usage
 from ..base.jobs import Guide, Job
@@ -33,6 +34,7 @@ from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
 from ..prompts.parsers.family import new_id
 from ..runner_pool import Answer, Tokenizer
+from .callers import Deadline
 from .logprobs import token_logprobs
 from .prompting import Prompt, Prompter, Tokens, conversation
 from .specs import runner_spec
@@ -226,19 +228,21 @@ class Desk:
             raise CloudDisabled
         return model
 
-    async def load(self, request: TurnRequest) -> str:
+    async def load(self, request: TurnRequest, caller: Caller) -> str:
         """Carry out a request that wants no answer.
 
         Returns:
             what was done: "load" or "unload".
         """
-        model = await self.find(request.model)
-        if request.only_unloads:
-            self.scheduler.expire(str(model.weights))
-            return "unload"
-        options = _check(model, request)
-        with await self._acquire(model, options, request):
-            return "load"
+        with Deadline(caller, self.settings) as deadline:
+            model = await self.find(request.model)
+            if request.only_unloads:
+                self.scheduler.expire(str(model.weights))
+                return "unload"
+            options = _check(model, request)
+            deadline.obey(options)
+            with await self._acquire(model, options, request):
+                return "load"
 
     def tokenizer(self, model: InstalledModel) -> AbstractAsyncContextManager[Tokenizer]:
         """What tokenises for a model without loading more of it than its vocabulary."""
@@ -262,19 +266,27 @@ class Desk:
             prompter = Prompter(tokenizer, model, request, _think(model, request))
             return (await prompter.make(NO_LIMIT, options)).tokens
 
-    async def begin(self, request: TurnRequest, job_id: str) -> Turn:
-        """Have a request answered; the caller closes the turn.
+    async def begin(self, request: TurnRequest, job_id: str, caller: Caller) -> Turn:
+        """Have a request answered; whoever asks for it closes the turn.
 
         Raises:
             TrillamaError: it cannot be: the name, an option, the load, the length of the prompt,
-                too many who wait.
+                too many who wait, the caller's time.
         """
+        with Deadline(caller, self.settings) as deadline:
+            return await self._begin(request, job_id, caller, deadline)
+
+    async def _begin(
+        self, request: TurnRequest, job_id: str, caller: Caller, deadline: Deadline
+    ) -> Turn:
         started = time.monotonic_ns()
         model = await self.find(request.model)
         options = _check(model, request)
+        deadline.obey(options)
         await _prepare(model, request)
         lease = await self._acquire(model, options, request)
         try:
+            lease.runner.check_room(caller.client)
             limit = _limit(lease, options)
             prompter = Prompter(lease.runner, model, request, _think(model, request))
             prompt = await prompter.make(limit, options)
@@ -287,6 +299,9 @@ class Desk:
                 shift=request.shift is not False and request.constraint is None,
                 logprobs=request.logprobs,
                 guide=await _guide(lease, request, prompt),
+                client=caller.client,
+                priority=caller.priority or options.priority,
+                deadline=deadline.at,
                 submitted=time.monotonic_ns(),
                 shown=prompt.shown,
             )

@@ -6,7 +6,8 @@ import enum
 import math
 from dataclasses import dataclass
 
-from .errors import TrillamaError
+from .durations import SECOND, parse_duration
+from .errors import BadRequest, TrillamaError
 
 
 class Priority(enum.StrEnum):
@@ -26,13 +27,16 @@ _WEIGHTS = {Priority.INTERACTIVE: 1.0, Priority.BATCH: 1 / 4, Priority.EMBEDDING
 
 
 class DeadlineExceeded(TrillamaError):
-    """The time that the request gave its answer is over."""
+    """The answer took longer than the request, or the server, allows."""
 
     status = 504
     code = "deadline_exceeded"
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the request's time of {seconds:g} s is over")
+    def __init__(self) -> None:
+        super().__init__(
+            "the time for this request is over (X-Request-Timeout, the option timeout, or the "
+            "server's REQUEST_TIMEOUT)"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +44,48 @@ class Caller:
     """Who asks.
 
     Attributes:
+        asked: when the request came, on trio's clock.
         client: clients share an engine equally; a name that tells no secret.
         priority: None leaves it to the request's options.
-        asked: when the request came, on trio's clock.
         timeout: seconds the answer may take, from then on; inf for no limit.
     """
 
+    asked: float
     client: str = ""
     priority: Priority | None = None
-    asked: float = -math.inf
     timeout: float = math.inf
+
+
+def parse_timeout(name: str, value: object) -> float:
+    """Seconds of a number, or of a text such as ``90``, ``1.5`` or ``2m``.
+
+    Raises:
+        BadRequest: it is neither, or not above 0; the message names ``name``.
+    """
+    try:
+        seconds = _seconds(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise BadRequest(f"{name} must be seconds above 0 or a duration such as 90s or 2m")
+    return seconds
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(value)
+    try:
+        return float(value)
+    except ValueError:
+        return parse_duration(str(value)) / SECOND
+
+
+def parse_priority(name: str, value: object) -> Priority:
+    """One of the classes.
+
+    Raises:
+        BadRequest: it is none; the message names ``name``.
+    """
+    if isinstance(value, str) and value.lower() in list(Priority):
+        return Priority(value.lower())
+    raise BadRequest(f"{name} must be one of {', '.join(Priority)}")

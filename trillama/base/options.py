@@ -8,10 +8,12 @@ those llama-server enforces, because values outside them make llama.cpp's sample
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from .callers import Priority, parse_priority, parse_timeout
 from .errors import BadRequest
 
 
@@ -26,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         seed: negative means a fresh random one.
         num_gpu: layers on GPUs; negative means all that fit.
         num_thread: 0 means one per physical core.
+        timeout: seconds the answer may take, its waiting included.
+        priority: how urgent the request is beside others.
     """
 
     num_ctx: int = 0
@@ -49,6 +53,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
     stop: tuple[str, ...] = ()
     logit_bias: tuple[tuple[int, float], ...] = ()
+    timeout: float = math.inf
+    priority: Priority = Priority.INTERACTIVE
 
     @property
     def greedy(self) -> bool:
@@ -73,12 +79,13 @@ _KINDS = {
     "boolean": "use_mmap",
     "array": "stop",
     "map": "logit_bias",
+    "text": "timeout priority",
 }
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 
 
 def option_kind(name: str) -> str | None:
-    """ "integer", "float32", "boolean" or "array"; None for a name that has no effect."""
+    """The type of its values in Ollama's words, or "text"; None for a name that has no effect."""
     return _KIND_OF.get(name)
 
 
@@ -116,8 +123,16 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+_TEXTS: dict[str, Callable[[str, object], Any]] = {
+    "timeout": parse_timeout,
+    "priority": parse_priority,
+}
+
+
 def _convert(name: str, value: Any) -> Any:
     kind = _KIND_OF[name]
+    if kind == "text":
+        return _TEXTS[name](f'option "{name}"', value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and not abs(value) <= _HUGE:  # NaN too
         raise BadRequest(f'option "{name}" must be a finite number')

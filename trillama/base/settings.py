@@ -34,6 +34,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_loaded_models: models resident at once; 0 chooses.
         num_parallel: cap on sequences generating at once per model; 0 means the engine's limit.
         max_queue: requests waiting, for loaded and unloaded models alike.
+        max_queue_tokens: prompt tokens waiting for one model; 0 means 64 times its pool.
+        request_timeout: how long any request may take; 0 means no limit.
         context_length: positions a request may use and KV cells of a model's pool; 0 chooses.
         kv_layout: "streams" (each request ``context_length`` cells of its own), "unified" (one pool
             of them for all), or "auto": streams where ``num_parallel`` is set and they fit.
@@ -67,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_loaded_models: int = 0
     num_parallel: int = 0
     max_queue: int = 512
+    max_queue_tokens: int = 0
+    request_timeout: int = 0
     context_length: int = 0
     kv_layout: str = "auto"
     kv_memory: int = 0
@@ -194,6 +198,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "max_loaded_models": _uint,
     "num_parallel": _uint,
     "max_queue": _uint,
+    "max_queue_tokens": _uint,
+    "request_timeout": lambda text: 0 if _duration(text) == FOREVER else _duration(text),
     "context_length": _uint,
     "kv_layout": _one_of("auto", "streams", "unified"),
     "kv_memory": _bytes,

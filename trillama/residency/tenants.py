@@ -11,7 +11,7 @@ import trio
 
 from ..base.durations import FOREVER, MINUTE, SECOND
 from ..base.errors import TrillamaError
-from ..runner_pool import Runner, RunnerSpec
+from ..runner_pool import Queued, Runner, RunnerSpec
 
 DEFAULT_MAX_LOADED = 3
 
@@ -123,6 +123,7 @@ class Resident:
         expires_at: wall clock, nanoseconds since the epoch; while it is in use, as if it became
             idle now.
         stopping: it goes when its last user leaves.
+        queue: who waits for it, the next one first.
     """
 
     name: str
@@ -133,6 +134,7 @@ class Resident:
     users: int
     expires_at: int
     stopping: bool
+    queue: tuple[Queued, ...] = ()
 
 
 @dataclass(slots=True)

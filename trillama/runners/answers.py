@@ -92,6 +92,7 @@ class Answer:
         admitted: the engine has given it a sequence.
         ended: nothing more will come; what came may still be unread.
         paused: its mailbox is full and the job waits for the reader.
+        deadline: when it must be over, on trio's clock.
         full_since: trio's clock when the mailbox filled up, or was last read after that.
     """
 
@@ -99,6 +100,7 @@ class Answer:
         self, job: Job, text: TokenText, controls: Controls, *, capacity: int = MAILBOX
     ) -> None:
         self.id = job.id
+        self.deadline = job.deadline
         self.admitted = False
         self.ended = False
         self.paused = False

@@ -24,8 +24,8 @@ from ..engine.base import Model
 from ..engine.embedding import EmbeddingContext, EmbeddingParams, Tokens, Vectors
 from ..engine.packing import Packer, Part
 from ..engine.threads import EngineThread
+from .admission import QUEUE_FULL
 from .pace import Pace
-from .roster import QUEUE_FULL
 from .spec import RunnerSpec
 
 log = structlog.get_logger(__name__)

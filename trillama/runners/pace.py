@@ -10,13 +10,19 @@ LONGEST = 60
 
 
 class Pace:
-    """Times at which something left a queue; the last few count."""
+    """Times at which something was served; the last few count."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=REMEMBERED)
 
+    def begin(self, now: float) -> None:
+        """There is work again: the time without any says nothing of the rate."""
+        if self._times:
+            idle = now - self._times[-1]
+            self._times = deque((time + idle for time in self._times), maxlen=REMEMBERED)
+
     def tick(self, now: float) -> None:
-        """One has left, at ``now`` seconds of any one clock."""
+        """One was served, at ``now`` seconds of any one clock."""
         self._times.append(now)
 
     def per_second(self, now: float) -> float:

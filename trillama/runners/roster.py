@@ -8,20 +8,19 @@ from collections.abc import Sequence
 import structlog
 import trio
 
+from ..base.callers import DeadlineExceeded
 from ..base.durations import FOREVER, SECOND
 from ..base.errors import Busy, StalledReader, TrillamaError
-from ..base.events import StepEvent
+from ..base.events import Admitted, StepEvent
 from ..base.jobs import Job
 from ..engine.text import TextStream
 from ..engine.threads import EngineThread
+from .admission import WaitingRoom
 from .answers import Answer
 from .machine import EngineMachine
-from .pace import Pace
-from .spec import RunnerSpec, RunnerTotals
+from .spec import Queued, RunnerSpec, RunnerTotals
 
 log = structlog.get_logger(__name__)
-
-QUEUE_FULL = "server busy, please try again.  maximum pending requests exceeded"
 
 
 class Roster:
@@ -36,9 +35,9 @@ class Roster:
         self._thread = thread
         self._machine = machine
         self._answers: dict[str, Answer] = {}
-        self._someone_paused = trio.lowlevel.ParkingLot()
+        self._room = WaitingRoom(spec.max_queue, spec.most_queued_tokens)
+        self._someone_due = trio.lowlevel.ParkingLot()
         self._emptied = trio.lowlevel.ParkingLot()
-        self._pace = Pace()
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -46,7 +45,36 @@ class Roster:
     @property
     def waiting(self) -> int:
         """Answers without a sequence."""
-        return sum(not answer.admitted for answer in self._answers.values())
+        return len(self._room)
+
+    def queue(self) -> list[Queued]:
+        """Those who wait, as the engine would take them a moment ago, the latest comers last."""
+        now = trio.current_time()
+        batch = self._machine.snapshot
+        order = {job: place for place, job in enumerate(batch.order)} if batch else {}
+        jobs = sorted(self._room.waiting, key=lambda job: order.get(job, len(order)))
+        return [
+            Queued(
+                id=job,
+                position=position,
+                waiting=self._room.waiting[job],
+                waited=now - self._room.waiting[job].since,
+                expected=self._room.seconds(position, now),
+            )
+            for position, job in enumerate(jobs, 1)
+        ]
+
+    def check_room(self, client: str, tokens: int = 0) -> None:
+        """See that a job may wait, before more is done for it.
+
+        Raises:
+            Busy: too many do already.
+        """
+        try:
+            self._room.check(client, tokens, trio.current_time())
+        except Busy:
+            self.totals.refused += 1
+            raise
 
     def submit(self, job: Job) -> Answer:
         """Give the engine a job.
@@ -54,22 +82,27 @@ class Roster:
         Raises:
             Busy: too many wait already.
         """
-        waiting = self.waiting
-        if waiting >= max(1, self._spec.max_queue):
-            self.totals.refused += 1
-            raise Busy(QUEUE_FULL, self._pace.retry_after(waiting, trio.current_time()))
+        self.check_room(job.client, len(job.prompt))
         if job.id in self._answers:
             raise ValueError(f"job {job.id} is in the engine already")
         stream = TextStream(self._machine.model.vocabulary, job.options.stop, job.shown)
+        now = trio.current_time()
+        if not self._answers:
+            self._room.resumed(now)
         answer = self._answers[job.id] = Answer(job, stream, self)
+        self._room.enter(job, now)
         self.totals.submitted += 1
         self._thread.post(self._machine.batcher.submit, job)
+        if answer.deadline < math.inf:
+            self._someone_due.unpark_all()
         return answer
 
     def deliver(self, events: Sequence[StepEvent]) -> None:
         """Pass on what one step brought; what comes for answers already ended is dropped."""
         answers = self._answers
         for event in events:
+            if isinstance(event, Admitted):
+                self._room.leave(event.job_id)
             answer = answers.get(event.job_id)
             if answer is not None:
                 answer.deliver(event)
@@ -84,15 +117,20 @@ class Roster:
         while self._answers:
             await self._emptied.park()
 
-    async def end_stalled(self) -> None:
-        """End answers whose reader has read nothing for too long; runs until cancelled."""
+    async def end_overdue(self) -> None:
+        """End answers whose time is over or whose reader has read nothing for too long; runs until
+        cancelled."""
         timeout = self._spec.stall_timeout
         limit = math.inf if timeout in (0, FOREVER) else timeout / SECOND
         while True:
             oldest = min((answer.full_since for answer in self.paused), default=math.inf)
-            with trio.move_on_at(oldest + limit):
-                await self._someone_paused.park()
+            due = min((answer.deadline for answer in self._answers.values()), default=math.inf)
+            with trio.move_on_at(min(oldest + limit, due)):
+                await self._someone_due.park()
             now = trio.current_time()
+            for answer in [a for a in self._answers.values() if a.deadline <= now]:
+                self.totals.overdue += 1
+                answer.fail(DeadlineExceeded())
             for answer in [a for a in self.paused if a.full_since + limit <= now]:
                 self.totals.stalled += 1
                 log.warning("slow reader given up", job=answer.id, model=self._spec.name)
@@ -107,7 +145,7 @@ class Roster:
     def pause_job(self, answer: Answer) -> None:
         """Have the engine skip the job until its reader has caught up."""
         self.paused.add(answer)
-        self._someone_paused.unpark_all()
+        self._someone_due.unpark_all()
         self._thread.post(self._machine.batcher.pause, answer.id)
 
     def resume_job(self, answer: Answer) -> None:
@@ -120,6 +158,8 @@ class Roster:
         del self._answers[answer.id]
         self.paused.discard(answer)
         self.totals.ended += 1
-        self._pace.tick(trio.current_time())
+        self._room.leave(answer.id)
+        if answer.admitted:
+            self._room.served(trio.current_time())
         if not self._answers:
             self._emptied.unpark_all()

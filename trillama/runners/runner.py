@@ -30,7 +30,7 @@ from .answers import Answer
 from .embedder import Embedder
 from .machine import EngineMachine
 from .roster import Roster
-from .spec import MOVES, RunnerSpec, RunnerState, RunnerStatistics
+from .spec import MOVES, Queued, RunnerSpec, RunnerState, RunnerStatistics
 from .vocabularies import check_text
 
 log = structlog.get_logger(__name__)
@@ -70,7 +70,7 @@ class Runner:
         self._settled = trio.Event()  # loaded or failed
         self._over = trio.Event()  # failed or stopped
         self._freed = trio.Event()  # the thread has closed the machine
-        self._stall_watch = trio.CancelScope()
+        self._watch = trio.CancelScope()
         self._closing = False
 
     # -- starting ---------------------------------------------------------------------------------
@@ -101,11 +101,11 @@ class Runner:
         if self._error is not None:
             await self.aclose()
             raise self._error
-        nursery.start_soon(self._watch_stalls, name=f"stalled readers of {self.spec.name}")
+        nursery.start_soon(self._watch_times, name=f"overdue answers of {self.spec.name}")
 
-    async def _watch_stalls(self) -> None:
-        with self._stall_watch:
-            await self._roster.end_stalled()
+    async def _watch_times(self) -> None:
+        with self._watch:
+            await self._roster.end_overdue()
 
     def _move(self, state: RunnerState) -> None:
         """The one place where the state changes."""
@@ -198,6 +198,18 @@ class Runner:
         return f"<Runner {self.spec.name} {self.state}, {len(self._roster)} answers>"
 
     # -- working ----------------------------------------------------------------------------------
+
+    def queue(self) -> list[Queued]:
+        """Jobs that wait for their turn, the next one first."""
+        return self._roster.queue()
+
+    def check_room(self, client: str) -> None:
+        """See that a job of ``client`` may wait, before its prompt is made.
+
+        Raises:
+            Busy: too many wait already.
+        """
+        self._roster.check_room(client)
 
     def submit_nowait(self, job: Job) -> Answer:
         """Give the engine a job; its answer must be closed, best as a context manager.
@@ -318,7 +330,7 @@ class Runner:
             self._move(RunnerState.DRAINING)
         self._fail_all(ShuttingDown())
         self._embedder.stop()
-        self._stall_watch.cancel()
+        self._watch.cancel()
         self._stop_thread()
         with trio.move_on_after(CLOSE_GRACE, shield=True) as grace:
             await self._freed.wait()

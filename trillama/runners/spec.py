@@ -11,6 +11,10 @@ from ..batching import Policy
 from ..engine.base import ContextParams, LoadParams
 from ..engine.embedding import EmbeddingParams
 from ..seats import BatchStatistics
+from .admission import Waiting
+
+POOLS_QUEUED = 64
+"""Prompt tokens that may wait when nobody says, in pools."""
 
 
 class RunnerState(enum.StrEnum):
@@ -46,6 +50,7 @@ class RunnerSpec:
         embedding: how a context for embeddings is opened, once somebody asks for vectors.
         stall_timeout: nanoseconds a reader may read nothing; 0 and FOREVER mean no limit.
         max_queue: jobs that may wait for a sequence; 0 counts as 1, a job in transit.
+        max_queue_tokens: tokens of their prompts; 0 means 64 times the pool.
     """
 
     key: str
@@ -58,6 +63,12 @@ class RunnerSpec:
     embedding: EmbeddingParams = field(default_factory=EmbeddingParams)
     stall_timeout: int = 60 * SECOND
     max_queue: int = 512
+    max_queue_tokens: int = 0
+
+    @property
+    def most_queued_tokens(self) -> int:
+        """``max_queue_tokens`` with its default filled in."""
+        return self.max_queue_tokens or POOLS_QUEUED * self.context.cells
 
     def serves(self, wanted: RunnerSpec) -> bool:
         """Whether a runner started from this spec does for ``wanted``; spare cells do no harm."""
@@ -76,6 +87,23 @@ class RunnerTotals:
     ended: int = 0
     refused: int = 0
     stalled: int = 0
+    overdue: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """A job that waits for its turn, as lists show it.
+
+    Attributes:
+        position: 1 for the next.
+        waited, expected: seconds until now, and from now on; None before anything was measured.
+    """
+
+    id: str
+    position: int
+    waiting: Waiting
+    waited: float
+    expected: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,10 +30,12 @@ class BatchStatistics(Counts):
     """Jobs at one moment, and the counts until then.
 
     Attributes:
+        order: ids of the jobs that wait, the next one first.
         preemptions: jobs sent back to the queue to make room, since the start.
     """
 
     waiting: int
+    order: tuple[str, ...]
     prefilling: int
     generating: int
     paused: int
@@ -46,6 +48,7 @@ def summary(line: Line, paused: int, counts: Counts, kv: KVStatistics) -> BatchS
     generating = sum(bool(seat.fresh) for seat in line.live)
     return BatchStatistics(
         waiting=line.waiting,
+        order=tuple(seat.job.id for seat in line.order()),
         prefilling=len(line.live) - generating,
         generating=generating,
         paused=paused,

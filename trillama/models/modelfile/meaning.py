@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -95,7 +95,12 @@ def _boolean(text: str) -> bool:
     return text in _TRUE
 
 
-_READERS = {"integer": _integer, "float32": _float, "boolean": _boolean}
+_READERS: dict[str | None, Callable[[str], Any]] = {
+    "integer": _integer,
+    "float32": _float,
+    "boolean": _boolean,
+    "text": str,
+}
 
 
 def parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -107,12 +112,12 @@ def parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in pairs:
         kind = option_kind(name)
-        if kind is None:
-            raise ModelfileError(f"unknown parameter '{name}'")
         if kind == "array":
             found.setdefault(name, []).append(text)
-        else:
+        elif kind in _READERS:
             found[name] = _READERS[kind](text)
+        else:
+            raise ModelfileError(f"unknown parameter '{name}'")
     return found
 
 
