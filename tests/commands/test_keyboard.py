@@ -82,3 +82,11 @@ def test_offers(text: str, offered: list[str]) -> None:
     offers = Offers(lambda words: choices(words, lambda: ["tiny:latest"]))
     found = offers.get_completions(Document(text), CompleteEvent())
     assert [one.text for one in found] == offered
+
+
+def test_paths_are_offered(tmp_path: Path) -> None:
+    """Behind a message's words, for pictures."""
+    (tmp_path / "cat.png").touch()
+    offers = Offers(lambda words: [])
+    found = offers.get_completions(Document(f"look at {tmp_path}/ca"), CompleteEvent())
+    assert [one.text for one in found] == ["t.png"]

@@ -34,7 +34,7 @@ class Scripted:
                 if self.command != "HEAD":
                     self.wfile.write(text)
 
-            do_GET = do_POST = do_HEAD = answer  # noqa: N815  # http.server's names
+            do_GET = do_POST = do_HEAD = do_DELETE = answer  # noqa: N815  # http.server's names
 
             def log_message(self, *_: object) -> None:
                 """Keep the test's output clean."""

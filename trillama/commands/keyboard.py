@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import HTML
 from prompt_toolkit.history import History
@@ -20,6 +20,8 @@ from prompt_toolkit.styles import Style
 from trillama.base.settings import Settings
 
 MOST_LINES = 100
+PATHS = ("/", "./", "../", "~/")
+"""How a word begins that is a path."""
 PLACEHOLDERS = {
     ">>> ": "Send a message (/? for help)",
     "... ": 'Use """ to end multi-line input',
@@ -60,19 +62,22 @@ class Lines(History):
 
 
 class Offers(Completer):
-    """Completes the words of a line that begins with a slash."""
+    """Completes the words of a line that begins with a slash, and paths in any other."""
 
     def __init__(self, choices: Choices) -> None:
         self._choices = choices
+        self._paths = PathCompleter(expanduser=True)
 
-    def get_completions(self, document: Document, _: CompleteEvent) -> Iterable[Completion]:
+    def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
         """What the word before the cursor may become."""
         text = document.text_before_cursor
+        *before, word = text.split(" ")
         if text.startswith("/"):
-            *before, word = text.split(" ")
             for choice in self._choices(before):
                 if choice.startswith(word):
                     yield Completion(choice, -len(word))
+        elif word.startswith(PATHS):
+            yield from self._paths.get_completions(Document(word), event)
 
 
 class Keyboard:

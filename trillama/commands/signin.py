@@ -14,7 +14,7 @@ def _account(client: Client) -> tuple[str, str]:
         ServerRefused: the service cannot be asked.
     """
     try:
-        return str(client.call("POST", "/api/me")["name"]), ""
+        return str((client.call("POST", "/api/me") or {}).get("name", "")), ""
     except ServerRefused as error:
         if error.status != SIGNED_OUT:
             raise
