@@ -166,3 +166,15 @@ def test_the_snippets_people_know(wide: Shell) -> None:
     wide.until("PROCESSOR", "100% CPU")
     wide.enter("clear; trillama stop tiny; trillama ps | wc -l; echo status=$?")
     wide.until("1\nstatus=0")
+
+
+def test_a_server_with_another_keep_alive(tmp_path: Path) -> None:
+    """``OLLAMA_KEEP_ALIVE=1h trillama serve`` in one terminal is seen by ``ps`` in another."""
+    server = Process(tmp_path / "models", OLLAMA_KEEP_ALIVE="1h")
+    screen = Shell(tmp_path, server.port)
+    try:
+        screen.enter("trillama run tiny --think=false 'Repeat: QX-7731' && trillama ps")
+        assert "59 minutes from now" in screen.until("UNTIL", "from now")
+    finally:
+        screen.close()
+        server.close()
