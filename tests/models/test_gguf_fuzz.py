@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import struct
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.gguf_bytes import header, llama, small_model, text, value, with_data
 from trillama.base.errors import CorruptModel, ModelLoadError
-from trillama.models.gguf import MIB, GgufFile, Limits, parse_gguf, read_gguf
+from trillama.models.gguf import DEFAULT_LIMITS, MIB, GgufFile, Limits, parse_gguf, read_gguf
 from trillama.models.validation import validate_weights
 
 SECONDS, BYTES = 1.0, 200 * MIB
@@ -103,6 +104,38 @@ def test_the_most_expensive_headers() -> None:
         found, _, size = costs(data, None)
         assert found is None
         assert size < BYTES
+
+
+def array_of(count: int, item: bytes) -> bytes:
+    """An array of strings as a value."""
+    return struct.pack("<IIQ", 9, 8, count) + item * count
+
+
+def dear_headers() -> dict[str, bytes]:
+    """Headers made to cost as much as the limits allow."""
+    most = DEFAULT_LIMITS.kept - 1
+    plain, odd = struct.pack("<Q", 20) + b"x" * 20, struct.pack("<Q", 10) + b"\xff" * 10
+    keys = {f"k{n}": struct.pack("<IB", 0, 1) for n in range(DEFAULT_LIMITS.keys - 1)}
+    tensors = [(f"t{n}", (32,), 0, 128 * n) for n in range(DEFAULT_LIMITS.tensors - 1)]
+    return {
+        "empty strings": header({"a": array_of(most, bytes(8))}),
+        "strings": header({"a": array_of(most, plain)}),
+        "strings that are no text": header({"a": array_of(most, odd)}),
+        "keys": header(keys),
+        "tensors": header({}, tensors),
+        "strings, keys and tensors": header(keys | {"a": array_of(most, plain)}, tensors),
+    }
+
+
+@pytest.mark.parametrize("name", ["empty strings", "strings", "strings that are no text", "keys",
+                                  "tensors", "strings, keys and tensors"])  # fmt: skip
+def test_dear_headers_take_no_more_than_a_second(name: str) -> None:
+    """The limits are such that a header made to cost much costs a second of work at most."""
+    data = dear_headers()[name]
+    begun = time.process_time()
+    with contextlib.suppress(CorruptModel):
+        parse_gguf(lambda count, at: data[at : at + count], len(data), keep_arrays=0)
+    assert time.process_time() - begun < SECONDS
 
 
 def one_tensor(offset: int, *shape: int) -> bytes:

@@ -1,12 +1,15 @@
 """One pull in a process of its own: ``python -m tests.support.one_pull FOLDER NAME``.
 
 Slow enough to be killed in the middle of it. Prints a line when it begins, one when bytes come, and
-at its end one JSON object with the number of bytes that came.
+at its end one JSON object with the number of bytes that came. What comes is also counted in a file
+beside the folder, ``fetched``, which a kill leaves right.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import struct
 import sys
 from pathlib import Path
 
@@ -30,11 +33,14 @@ async def main(root: Path, name: str) -> None:
     transfers = Transfers(store.blobs, settings)
     fetched = [0]
     store_part = Download._store
+    tally = os.open(root.parent / "fetched", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     async def counted(self: Download, part: object, chunks: list[bytes]) -> None:
         if not fetched[0]:
             print("flowing", flush=True)  # noqa: T201
-        fetched[0] += sum(map(len, chunks))
+        size = sum(map(len, chunks))
+        fetched[0] += size
+        os.write(tally, struct.pack("<Q", size))
         await store_part(self, part, chunks)  # type: ignore[arg-type]
 
     Download._store = counted  # type: ignore[method-assign, assignment]

@@ -45,7 +45,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header: int = 64 * MIB
     string: int = 16 * MIB
     keys: int = 1 << 16
-    tensors: int = 1 << 17
+    tensors: int = 1 << 16
     elements: int = 1 << 23
     kept: int = 1 << 21
     seconds: float = 20.0

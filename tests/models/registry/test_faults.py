@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -152,7 +153,10 @@ async def publish(registry: DockerRegistry, folder: Path, weights: bytes) -> str
 async def pull_through_kills(
     registry: DockerRegistry, tmp_path: Path, size: int, kills: list[float]
 ) -> tuple[int, int]:
-    """Returns the kills that hit and the bytes that came for the last pull."""
+    """Returns the kills that hit and the bytes that came for the last pull.
+
+    No kill may have cost more than one part fetched again.
+    """
     weights = os.urandom(size)
     name = await publish(registry, tmp_path, weights)
     root = tmp_path / "models"
@@ -163,6 +167,10 @@ async def pull_through_kills(
     assert blob.name == f"sha256-{hashlib.sha256(weights).hexdigest()}"
     assert manifest_path(ModelStore(root), name).exists()
     assert not [path for path in (root / "blobs").iterdir() if "partial" in path.name]
+    tally = (tmp_path / "fetched").read_bytes()
+    again = sum(count for (count,) in struct.iter_unpack("<Q", tally)) - size
+    print(f"{hit} kills, {again} of {size} bytes fetched again")  # noqa: T201
+    assert again <= hit * max(part.size for part in parts.plan(size)) + len(b"small") * (hit + 2)
     return hit, json.loads(told)["fetched"]
 
 
