@@ -171,7 +171,7 @@ def test_the_snippets_people_know(wide: Shell) -> None:
 def test_a_server_with_another_keep_alive(tmp_path: Path) -> None:
     """``OLLAMA_KEEP_ALIVE=1h trillama serve`` in one terminal is seen by ``ps`` in another."""
     server = Process(tmp_path / "models", OLLAMA_KEEP_ALIVE="1h")
-    screen = Shell(tmp_path, server.port)
+    screen = Shell(tmp_path, server.port, columns=100)
     try:
         screen.enter("trillama run tiny --think=false 'Repeat: QX-7731' && trillama ps")
         assert "59 minutes from now" in screen.until("UNTIL", "from now")
