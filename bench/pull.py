@@ -5,6 +5,9 @@
 A real registry (`docker-registry`, Debian's package) serves one blob from loopback. In each round
 curl fetches and hashes it, writing nothing; then a server of ours pulls it into an empty store:
 fetched, written, hashed and durable. The server's memory is watched meanwhile.
+
+With `--model`, a stream runs on that model, alone and then beside a pull of the same blob; the
+gaps between its tokens tell whether it was left in peace.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import trio
 
 from bench import machine
-from bench.stats import median
+from bench.load import Load, stream_into
+from bench.servers import Running, Setup, open_server
+from bench.stall import wait_until
+from bench.stats import Reply, gaps, median, percentile
 from tests.support import docker_registry
 from tests.support.docker_registry import DockerRegistry
 from trillama.base.names import Digest, parse_reference
@@ -48,6 +55,8 @@ from trillama.models.registry.transfers import Transfers
 from trillama.models.store import ModelStore
 
 MIB = 1 << 20
+TOKENS, SETTLED = 1600, 24
+"""Of the stream, half of it beside the pull; its first ones are not counted."""
 
 
 def publish(registry: DockerRegistry, folder: Path, size: int) -> tuple[str, Digest, float]:
@@ -159,11 +168,64 @@ def pull(name: str, folder: Path) -> tuple[float, int]:
     return seconds, weight.most - idle
 
 
+async def gaps_beside(running: Running, name: str) -> tuple[list[float], list[float], int]:
+    """Seconds between tokens of a stream without and with a pull, and the bytes pulled."""
+    reply = Reply(sent=0.0, texts=[], ended=0.0)
+    port = urlsplit(running.target.url).port or 0
+    moved = 0
+
+    def follow() -> None:
+        nonlocal moved
+        for line in lines(port, "/api/pull", model=name, insecure=True):
+            moved = max(moved, line.get("completed", 0))
+            if reply.ended:
+                return
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream_into, reply, running.target, Load(1, 32, 1, 1).prompt(0), TOKENS)
+        await wait_until(lambda: len(reply.texts) >= TOKENS // 2)
+        before = len(reply.texts)
+        nursery.start_soon(trio.to_thread.run_sync, follow)
+    if reply.error:
+        raise click.ClickException(reply.error)
+    found = gaps(reply)
+    return found[SETTLED:before], found[before:], moved
+
+
+def lines(port: int, path: str, **body: Any) -> Iterator[dict[str, Any]]:
+    """The lines of a streamed answer; leaving early hangs up."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    try:
+        connection.request("POST", path, json.dumps(body))
+        for line in connection.getresponse():
+            yield json.loads(line)
+    finally:
+        connection.close()
+
+
+def print_beside(model: Path, name: str, rounds: int) -> None:
+    """The latency of a stream with and without a pull beside it."""
+    setup = Setup(model, parallel=1, context=TOKENS + 256, threads=os.cpu_count() or 1)
+    ratios = []
+    for _ in range(rounds):
+        with open_server("trillama", setup) as running:
+            alone, beside, moved = trio.run(gaps_beside, running, name)
+        ratios.append(percentile(beside, 99) / percentile(alone, 99))
+        print(
+            f"a stream alone: gaps p50 {1e3 * median(alone):.1f}, p99 "
+            f"{1e3 * percentile(alone, 99):.1f} ms; beside a pull at "
+            f"{moved / 1e6 / sum(beside):.0f} MB/s: p50 {1e3 * median(beside):.1f}, p99 "
+            f"{1e3 * percentile(beside, 99):.1f} ms, {ratios[-1]:.2f} times"
+        )
+    print(f"median of p99 beside over p99 alone: {median(ratios):.2f}")
+
+
 @click.command()
 @click.option("--gigabytes", default=2.0, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the files go")
-def main(gigabytes: float, rounds: int, folder: Path | None) -> None:
+@click.option("--model", type=click.Path(path_type=Path, exists=True), help="Stream beside a pull")
+def main(gigabytes: float, rounds: int, folder: Path | None, model: Path | None) -> None:
     """Measure and print."""
     if reason := docker_registry.missing():
         raise click.ClickException(reason)
@@ -185,6 +247,8 @@ def main(gigabytes: float, rounds: int, folder: Path | None) -> None:
                     f"memory +{memory / MIB:.0f} MiB"
                 )
             print(f"median ratio {median(ratios):.2f}")
+            if model:
+                print_beside(model, name, rounds)
         finally:
             registry.close()
 

@@ -135,7 +135,7 @@ class Server:
 
     def _register_editing(self, store: ModelStore) -> None:
         """The routes that change the store, and what they need."""
-        self.transfers = Transfers(store.blobs, self.settings)
+        self.transfers = Transfers(store.blobs, self.settings, crowded=self.pool.crowds)
         puller = Puller(store, self.transfers)
 
         async def pull(wanted: ModelReference, tell: Tell) -> None:

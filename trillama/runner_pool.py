@@ -13,6 +13,7 @@ The parts of one runner are in ``runners/``; this is all of them.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import trio
@@ -86,6 +87,14 @@ class RunnerPool:
     def residents(self) -> list[Runner]:
         """Runners that hold memory, loading and closing ones included."""
         return [runner for runner in self._runners if not runner.freed]
+
+    def crowds(self) -> bool:
+        """Whether answers are being computed on this machine's processors, not on a GPU."""
+        return any(runner.working for runner in self.residents) and self._on_cpu
+
+    @functools.cached_property
+    def _on_cpu(self) -> bool:
+        return not any(device.kind in ("gpu", "igpu") for device in self.backend.devices())
 
     def close(self) -> None:
         """End the tokeniser threads; the runners are closed by their owner."""

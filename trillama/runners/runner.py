@@ -179,6 +179,11 @@ class Runner:
         """The memory is given back; a STOPPED runner whose thread hangs has not."""
         return self._freed.is_set()
 
+    @property
+    def working(self) -> bool:
+        """Whether it computes something for somebody."""
+        return len(self._roster) > len(self._roster.paused) or self._embedder.requests > 0
+
     def statistics(self) -> RunnerStatistics:
         """Counts for the metrics and for tests."""
         waiting = self._roster.waiting

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from trillama.base.errors import SettingError
 from trillama.base.settings import load_settings
 from trillama.models.registry.errors import Stalled, Transient
-from trillama.models.registry.pace import LEAST_SILENCE, Patience, Pulse, Throttle, Watch
+from trillama.models.registry.pace import (
+    CROWDED_RATE,
+    CROWDED_REST,
+    LEAST_SILENCE,
+    Patience,
+    Pulse,
+    Throttle,
+    Watch,
+)
 from trillama.models.registry.parts import (
     LARGEST,
     RECORD_BYTES,
@@ -141,6 +149,26 @@ async def test_the_bandwidth_cap_is_common(autojump_clock: trio.testing.MockCloc
             nursery.start_soon(take)
     assert trio.current_time() == pytest.approx(10.0, abs=0.3)
     assert await Throttle(0).take(10**12) == 0.0
+
+
+async def test_downloads_give_way_to_answers(autojump_clock: trio.testing.MockClock) -> None:
+    """They go slowly only while there is somebody to give way to, never above the user's limit."""
+    crowd = [True]
+    throttle = Throttle(0, lambda: bool(crowd))
+    for _ in range(8):
+        await throttle.take(CROWDED_RATE)
+    assert trio.current_time() == pytest.approx(8.0, abs=0.2)
+    await throttle.rest(0.1)
+    assert trio.current_time() == pytest.approx(8.0 + 0.1 * CROWDED_REST, abs=0.2)
+    slow = Throttle(CROWDED_RATE // 2, lambda: bool(crowd))
+    before = trio.current_time()
+    await slow.take(CROWDED_RATE)
+    assert trio.current_time() - before == pytest.approx(2.0, abs=0.2)
+    crowd.clear()
+    before = trio.current_time()
+    await throttle.take(10**12)
+    await throttle.rest(100.0)
+    assert trio.current_time() == before
 
 
 @pytest.mark.parametrize(

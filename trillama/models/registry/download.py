@@ -32,7 +32,8 @@ log = structlog.get_logger(__name__)
 
 WRITE_BYTES = 1 << 20
 RECORD_EVERY = 5.0
-HASH_STEP = 32 << 20
+HASH_STEP, SMALL_HASH_STEP = 32 << 20, 1 << 20
+"""Bytes hashed in one go, and where others need the processors."""
 LAST_WORDS = 10.0
 """Seconds a cancelled download has to put itself on record."""
 TURN = 1.0
@@ -169,7 +170,10 @@ class Download:
     async def _hash_along(self) -> None:
         while self._partial.hashed < self.size:
             if self._partial.behind:
-                await _blocking(self._partial.hash_some, HASH_STEP)
+                began = trio.current_time()
+                step = SMALL_HASH_STEP if self._limits.throttle.crowded else HASH_STEP
+                await _blocking(self._partial.hash_some, step)
+                await self._limits.throttle.rest(trio.current_time() - began)
             else:
                 await self._news.wait()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
+from collections.abc import Callable
 from statistics import median
 
 import trio
@@ -20,6 +21,10 @@ LEAST_RATE, RATE_WINDOW = 1024, 30.0
 LAGGING, SAMPLES, LAG_AGE = 10, 5, 10.0
 MOST_LAGS = 3
 FIRST_DELAY, LAST_DELAY = 0.5, 60.0
+CROWDED_RATE = 12 << 20
+"""Bytes per second of all downloads while answers are computed: a tenth of a slow core."""
+CROWDED_REST = 10
+"""Times as long as it hashed a download then rests."""
 WORTH = 64 << 10
 """Bytes an attempt must bring to count as progress."""
 
@@ -117,18 +122,36 @@ class Patience:
 
 
 class Throttle:
-    """A common limit on the bytes per second of many connections; 0 means none."""
+    """A common limit on the bytes per second of many connections; 0 means none.
 
-    def __init__(self, rate: int) -> None:
+    Args:
+        crowded: whether answers are being computed on the processors that a download needs too.
+            It then goes on slowly: the threads of llama.cpp wait for each other, so whatever
+            takes one of their cores holds up all of them.
+    """
+
+    def __init__(self, rate: int, crowded: Callable[[], bool] = lambda: False) -> None:
         self._rate = rate
+        self._crowded = crowded
         self._free_at = -math.inf
+
+    @property
+    def crowded(self) -> bool:
+        """Whether to go slowly, and to do heavy work in small pieces."""
+        return self._crowded()
 
     async def take(self, count: int) -> float:
         """Wait until ``count`` bytes may pass; returns the seconds it took."""
-        if not self._rate:
+        rate = min(self._rate or math.inf, CROWDED_RATE if self.crowded else math.inf)
+        if rate == math.inf:
             return 0.0
         now = trio.current_time()
-        self._free_at = max(self._free_at, now - 0.1) + count / self._rate
+        self._free_at = max(self._free_at, now - 0.1) + count / rate
         wait = max(0.0, self._free_at - now)
         await trio.sleep(wait)
         return wait
+
+    async def rest(self, seconds: float) -> None:
+        """After a processor was busy for so long: leave it to the others for a while."""
+        if self.crowded:
+            await trio.sleep(seconds * CROWDED_REST)

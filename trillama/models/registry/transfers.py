@@ -48,6 +48,9 @@ class _Running:
 class Transfers:
     """All downloads into one store.
 
+    Args:
+        crowded: whether downloads should leave the processors to others.
+
     Attributes:
         ways: how to get out.
     """
@@ -58,6 +61,7 @@ class Transfers:
         settings: Settings,
         resolver: Resolve = resolve,
         connector: Connect = connect,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self.blobs = blobs
         self.settings = settings
@@ -71,7 +75,7 @@ class Transfers:
         self.limits = Limits(
             streams=settings.max_transfer_streams,
             patience=_seconds(settings.pull_patience),
-            throttle=Throttle(settings.max_download_rate),
+            throttle=Throttle(settings.max_download_rate, crowded),
         )
         self._running: dict[Digest, _Running] = {}
         self._nursery: trio.Nursery | None = None
