@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from tests.clients import npm
 from tests.clients.session import CLIENTS, FEATURES
 from tests.clients.table import PAGE, cells, page
 
@@ -23,3 +26,9 @@ def test_a_page_can_be_read_again() -> None:
 
     assert (found["openai", "chat"], found["openai", "list"]) == ("yes", "– (none)")
     assert found["ollama", "chat"] == "not yet"
+
+
+def test_clients_of_npm_are_pinned() -> None:
+    """To one version each; no lock file beside them, which would name a registry."""
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in npm.pinned().values())
+    assert not list(npm.FOLDER.glob("*lock*"))

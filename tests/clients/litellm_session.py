@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from typing import Any, ClassVar
@@ -50,8 +49,6 @@ class Client(s.Session):
             s.check(s.ANSWER in said, said)
 
     def tools(self) -> None:
-        if importlib.util.find_spec("mcp") is None:
-            raise s.Lacking("its tools need its extra `mcp`")
         tools = [{"type": "function", "function": s.WEATHER}]
         for road in self.roads:
             first = self._chat(road, s.TOOL_QUESTION, tools=tools).choices[0].message

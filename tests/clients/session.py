@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 FEATURES = ("list", "chat", "stream", "tools", "structured", "embeddings", "errors", "cancel")
 CLIENTS = (
     "openai", "anthropic", "ollama", "langchain_ollama", "litellm", "llm_ollama", "pydantic_ai",
+    "npm:openai", "npm:ollama",
 )  # fmt: skip
 
 QUESTION = "What is the capital of France?"
@@ -41,8 +42,22 @@ WEATHER: dict[str, Any] = {
 }
 
 
+WORDS: dict[str, Any] = {
+    "features": FEATURES,
+    "question": QUESTION,
+    "answer": ANSWER,
+    "tool_question": TOOL_QUESTION,
+    "tool_result": TOOL_RESULT,
+    "structured_question": STRUCTURED_QUESTION,
+    "long_question": LONG_QUESTION,
+    "schema": SCHEMA,
+    "weather": WEATHER,
+}
+"""The session's words, for clients in another language."""
+
+
 class Lacking(Exception):
-    """The library cannot try, for a reason of its own."""
+    """The library cannot be had here, and why."""
 
 
 def conversation(*messages: Any) -> list[Any]:
@@ -72,8 +87,6 @@ class Session:
             return f"– ({self.without[feature]})"
         try:
             getattr(self, feature)()
-        except Lacking as error:
-            return f"– ({error})"
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             return f"no: {type(error).__name__}: {error}"[:300]

@@ -13,6 +13,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.clients import npm
 from tests.clients.session import CLIENTS, FEATURES
 from tests.support.served import Process
 from tests.support.source import ROOT
@@ -27,15 +28,20 @@ _INTRODUCTION = """# Clients
 
 Each of these libraries, unmodified, has run one scripted session (`tests/clients/`) against a
 server with the bundled model: list the models, chat, stream, call a tool and use its result, keep a
-JSON schema, embed, meet an error, and leave in the middle of a stream. The page is written by
-`python -m tests.clients.table`, and a test holds it to what it says.
+JSON schema, embed, meet an error, and leave in the middle of a stream. Names are PyPI's, after
+`npm:` npm's. The page is written by `python -m tests.clients.table`, and a test holds it to what it
+says.
 
 """
 
 
 def outcome(client: str, url: str, model: str) -> dict[str, str]:
-    """What came of each feature, by a process of the client's own."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.clients.session", client, url, model]
+    """What came of each feature, by a process of the client's own; Lacking if it cannot be had."""
+    if client.startswith(npm.PREFIX):
+        command = npm.command(client, url, model)
+    else:
+        program = ["-W", "ignore", "-m", "tests.clients.session"]
+        command = [sys.executable, *program, client, url, model]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     if ran.returncode:
         raise AssertionError(f"{client}: {ran.stderr[-2000:]}")
@@ -48,11 +54,17 @@ def cell(told: str) -> str:
     return told if told == "yes" or told.startswith("–") else "not yet"
 
 
+def released(client: str) -> str:
+    """A client as its registry names it, and its version."""
+    name = PACKAGES.get(client, client)
+    package = name.removeprefix(npm.PREFIX)
+    return f"`{name}` {version(name) if package == name else npm.pinned()[package]}"
+
+
 def page(outcomes: dict[str, dict[str, str]]) -> str:
     """The text of the page."""
-    names = {client: PACKAGES.get(client, client) for client in CLIENTS}
     rows = [
-        [f"`{names[client]}` {version(names[client])}", *(cell(found[f]) for f in FEATURES)]
+        [released(client), *(cell(found[feature]) for feature in FEATURES)]
         for client, found in outcomes.items()
     ]
     lines = [["client", *FEATURES], ["---"] * (len(FEATURES) + 1), *rows]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.session import CLIENTS
+from tests.clients import npm
+from tests.clients.session import CLIENTS, Lacking
 from tests.clients.table import PAGE, cells, outcome
 from tests.support.served import Process
 
@@ -25,7 +27,10 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
 def test_a_client_does_what_the_page_says(server: Process, client: str) -> None:
     """docs/clients.md says "yes" only where the session goes through; the server is at rest after
     it, also where the client has left in the middle."""
-    found = outcome(client, f"http://127.0.0.1:{server.port}", "tiny")
+    try:
+        found = outcome(client, f"http://127.0.0.1:{server.port}", "tiny")
+    except Lacking as error:
+        pytest.skip(str(error))
     page = cells(PAGE.read_text("utf-8"))
     wrong = {
         feature: told
@@ -35,3 +40,16 @@ def test_a_client_does_what_the_page_says(server: Process, client: str) -> None:
 
     assert wrong == {}
     assert server.chat("Hello!", think=False, num_predict=5)[-1]["done"]
+
+
+@pytest.mark.slow
+def test_nothing_unpinned_comes_from_npm() -> None:
+    """What is installed is what package.json names, and nothing that those need beside it."""
+    try:
+        folder = npm.installed()
+    except Lacking as error:
+        pytest.skip(str(error))
+    found = {path.parent.name: json.loads(path.read_text("utf-8"))["version"]
+             for path in folder.glob("*/package.json")}  # fmt: skip
+
+    assert found == npm.pinned()

@@ -1,0 +1,40 @@
+"use strict";
+// The same scripted session as the Python clients': one method a feature, one JSON object printed.
+// The words of it come from tests/clients/session.py: `node CLIENT_session.js URL MODEL WORDS`.
+
+const assert = require("node:assert");
+
+const [url, model, words] = process.argv.slice(2);
+const script = JSON.parse(words);
+
+/** Asserts `holds`; the message shows what was seen instead. */
+function check(holds, seen) {
+  assert(holds, `seen: ${JSON.stringify(seen)}`.slice(0, 300));
+}
+
+/** The error that `work` fails with. */
+async function refusal(work) {
+  try {
+    await work();
+  } catch (error) {
+    return error;
+  }
+  throw new assert.AssertionError({ message: "no error" });
+}
+
+/** Tries each feature of a client and prints what came of it. */
+async function run(client) {
+  const found = {};
+  for (const feature of script.features) {
+    try {
+      await client[feature]();
+      found[feature] = "yes";
+    } catch (error) {
+      console.error(error);
+      found[feature] = `no: ${error}`.slice(0, 300);
+    }
+  }
+  console.log(JSON.stringify(found));
+}
+
+module.exports = { url, model, script, check, refusal, run };
