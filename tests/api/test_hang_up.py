@@ -38,15 +38,9 @@ def running(house: House) -> int:
     return sum(runner.running for runner in house.server.pool.statistics().runners)
 
 
-def live(house: House) -> int:
-    """Sequences in the engines, by what the step loops say of themselves."""
-    batches = [runner.batch for runner in house.server.pool.statistics().runners]
-    return sum(batch.waiting + batch.prefilling + batch.generating for batch in batches if batch)
-
-
 async def gone(house: House) -> None:
     """Wait until nothing of any request is left."""
-    await house.until(lambda: house.at_rest() and not live(house))
+    await house.until(lambda: house.at_rest() and not house.live)
 
 
 @pytest.fixture(params=["reset", "close", "half"])

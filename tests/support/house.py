@@ -119,6 +119,14 @@ class House:
             while not told():  # noqa: ASYNC110 - other threads bring it about
                 await trio.sleep(0.002)
 
+    @property
+    def live(self) -> int:
+        """Sequences in the engines, by what the step loops say of themselves."""
+        batches = [runner.batch for runner in self.server.pool.statistics().runners]
+        return sum(
+            batch.waiting + batch.prefilling + batch.generating for batch in batches if batch
+        )
+
     def at_rest(self) -> bool:
         """Nobody waits, no lease is held, and no sequence is in an engine."""
         scheduled = self.scheduler.statistics()
@@ -191,13 +199,16 @@ class Wire:
     async def until(self, mark: bytes) -> bytes:
         """Everything up to and with ``mark``."""
         while mark not in self._seen:
-            data = await self.stream.receive_some()
-            if not data:
-                raise EOFError(bytes(self._seen))
-            self._seen += data
+            await self._more()
         end = self._seen.index(mark) + len(mark)
         found, self._seen = bytes(self._seen[:end]), self._seen[end:]
         return found
+
+    async def _more(self) -> None:
+        data = await self.stream.receive_some()
+        if not data:
+            raise EOFError(bytes(self._seen))
+        self._seen += data
 
     async def reply(self, *, head: bool = False) -> Reply:
         """The next answer."""
@@ -213,7 +224,7 @@ class Wire:
         elif not head:
             size = int(headers.get("content-length", "0"))
             while len(self._seen) < size:
-                self._seen += await self.stream.receive_some()
+                await self._more()
             body, self._seen = bytes(self._seen[:size]), self._seen[size:]
         return Reply(int(first.split()[1]), headers, body)
 
@@ -226,7 +237,7 @@ class Wire:
 
     async def _exactly(self, size: int) -> bytes:
         while len(self._seen) < size + 2:
-            self._seen += await self.stream.receive_some()
+            await self._more()
         found, self._seen = bytes(self._seen[:size]), self._seen[size + 2 :]
         return found
 

@@ -1,0 +1,113 @@
+"""A fault at every place where a request waits, one after the other, until none is left."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.dialects import DIALECTS, SAID, terminals
+from tests.support.faults import Faults, Kind, Place, connections, striking
+from tests.support.house import House, Reply, ask, model
+from trillama.engine.fake import count
+
+WHOLE: dict[str, dict[str, Any]] = {
+    "/api/embed": {"model": "m", "input": ["x", "y"]},
+    "/api/embeddings": {"model": "m", "prompt": "x"},
+    "/v1/embeddings": {"model": "m", "input": [[1, 2], [3]]},
+    "/v1/rerank": {"model": "ranker", "query": "x", "documents": ["y", "z"]},
+    "/api/tokenize": {"model": "m", "messages": SAID},
+    "/tokenize": {"model": "m", "content": "x"},
+    "/api/detokenize": {"model": "m", "tokens": [97]},
+    "/apply-template": {"model": "m", "messages": SAID},
+    "/v1/responses/input_tokens": {"model": "m", "input": "x"},
+    "/v1/messages/count_tokens": {"model": "m", "messages": SAID},
+}
+"""Requests whose answers are never streamed."""
+
+Request = tuple[str, dict[str, Any]]
+
+
+async def strike(house: House, request: Request, faults: Faults) -> Reply | None:
+    """The answer to one request with a fault in it; None where it broke off."""
+    with striking(faults), capture_logs(), contextlib.suppress(EOFError):
+        return await ask(house, "POST", *request)
+    return None
+
+
+async def strike_everywhere(house: House, request: Request, kind: Kind) -> set[str]:
+    """A fault at every await of a request, until one goes through.
+
+    Returns:
+        the functions that were hit.
+    """
+    await ask(house, "POST", *request)
+    struck: set[Place] = set()
+    hit: set[str] = set()
+    where: tuple[str, ...] = ("",)
+    while where:
+        faults = Faults(struck, kind)
+        reply = await strike(house, request, faults)
+        await house.until(lambda: house.at_rest() and not house.live and not connections())
+        where = faults.where
+        hit.update(where)
+        if not (kind is Kind.HANG_UP or "SocketStream.send_all" in where):
+            assert reply is not None, where
+            assert terminals(reply) == 1, (where, reply.body)
+            assert b"made to fail" not in reply.body, "a bug's insides were told"
+    assert reply is not None
+    assert (reply.status, terminals(reply)) == (200, 1)
+    return hit
+
+
+@pytest.fixture(params=Kind, ids=lambda kind: kind.value)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """The kind of fault."""
+    found: Kind = request.param
+    return found
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=("stream", "whole"))
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_of_an_answer(
+    build: Callable[..., Any], dialect: str, stream: bool, kind: Kind
+) -> None:
+    """It ends that request once, and leaves no lease, sequence or task; the next goes through."""
+    house = await build(script=count(4))
+    path, fields = DIALECTS[dialect]
+    request = (path, {"model": "m", "stream": stream, **fields})
+    hit = await strike_everywhere(house, request, kind)
+
+    assert {"Desk.find", "Scheduler.acquire", "Answer.receive_many"} <= hit
+    assert kind is not Kind.ERROR or not stream or "SocketStream.send_all" in hit
+
+
+async def test_of_an_answer_from_a_model_that_is_loaded_for_it(
+    build: Callable[..., Any], kind: Kind
+) -> None:
+    """The same where every request has to wait for the model."""
+    house = await build(script=count(4))
+    request = ("/api/chat", {"model": "m", "messages": SAID, "keep_alive": 0})
+
+    assert "Scheduler.acquire" in await strike_everywhere(house, request, kind)
+
+
+async def test_of_an_answer_that_keeps_a_rule(build: Callable[..., Any], kind: Kind) -> None:
+    """The same where a grammar is compiled."""
+    house = await build(script=count(4))
+    request = ("/api/chat", {"model": "m", "messages": SAID, "options": {"regex": "[a-z]{3}"}})
+
+    assert "Runner.guide" in await strike_everywhere(house, request, kind)
+
+
+@pytest.mark.parametrize("path", WHOLE)
+async def test_of_a_request_without_a_stream(
+    build: Callable[..., Any], path: str, kind: Kind
+) -> None:
+    """The same where vectors, places or tokens are asked for."""
+    house = await build(model("m"), model("ranker"))
+
+    assert "Desk.find" in await strike_everywhere(house, (path, WHOLE[path]), kind)
