@@ -17,7 +17,7 @@ import pytest
 from tests.support.source import ROOT
 from trillama.base.errors import UnsupportedField
 from trillama.base.turns import TurnRequest
-from trillama.wire.requests import Refusals
+from trillama.wire.goshape import Refusals
 
 
 @dataclass(frozen=True)
@@ -60,18 +60,21 @@ def fields_of(kind: type[msgspec.Struct]) -> set[str]:
     return set(kind.__struct_encode_fields__)
 
 
-def changed(before: TurnRequest, after: TurnRequest) -> dict[str, Any]:
+Neutral: TypeAlias = TurnRequest | dict[str, Any]
+"""What is asked, in neutral words."""
+
+
+def changed(before: Neutral, after: Neutral) -> dict[str, Any]:
     """Fields in which two neutral requests differ, as they are in the second."""
-    return {
-        name: getattr(after, name)
-        for name in TurnRequest.__struct_fields__
-        if getattr(before, name) != getattr(after, name)
-    }
+    was, now = (
+        one if isinstance(one, dict) else msgspec.structs.asdict(one) for one in (before, after)
+    )
+    return {name: value for name, value in now.items() if was[name] != value}
 
 
 Table: TypeAlias = Mapping[str, Row]
-Asked: TypeAlias = Callable[..., TurnRequest]
-"""From fields laid over a small request to what is asked in neutral words."""
+Asked: TypeAlias = Callable[..., Neutral]
+"""From fields laid over a small request to what is asked."""
 
 
 def check_names(

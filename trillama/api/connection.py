@@ -27,7 +27,7 @@ from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
 
 from ..base.errors import ShuttingDown
-from .errors import SlowBody, TooLarge, clean_path, empty, error_response, register, told
+from .errors import Encoded, SlowBody, TooLarge, clean_path, empty, error_response, register, told
 from .express import express
 from .guards import Guard
 from .streaming import EventBody
@@ -124,7 +124,7 @@ class Connection(TrioASGIHTTPConnection):
         listener = (self.scope.get("server") or ("",))[0] or ""
         verdict = self.app.guard.judge(self.scope["method"], headers, listener)
         self._extra = [*verdict.headers, (b"x-request-id", self._visit.id.encode())]
-        refusal = self._refusal(verdict.status)
+        refusal = self._refusal(verdict.status, headers)
         if refusal is not None:
             await self._send(send, refusal)
             return
@@ -134,7 +134,7 @@ class Connection(TrioASGIHTTPConnection):
             nursery.start_soon(self._listen, nursery, request, receive)
             nursery.start_soon(self._answer, nursery, request, send)
 
-    def _refusal(self, status: int | None) -> Response | None:
+    def _refusal(self, status: int | None, headers: dict[bytes, bytes]) -> Response | None:
         if status is not None:
             return empty(status)
         path = self.scope["path"]
@@ -142,7 +142,11 @@ class Connection(TrioASGIHTTPConnection):
             query = self.scope["query_string"].decode("latin1")
             target = clean_path(path) + (f"?{query}" if query else "")
             return empty(307, {"Location": target})
-        return error_response(ShuttingDown(), path) if self.app.draining else None
+        if self.app.draining:
+            return error_response(ShuttingDown(), path)
+        encoding = headers.get(b"content-encoding", b"").decode("latin1").strip()
+        plain = encoding.lower() in ("", "identity")
+        return None if plain else error_response(Encoded(encoding), path)
 
     def _report(self) -> None:
         if self.app.access_log:

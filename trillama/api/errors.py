@@ -32,6 +32,18 @@ class TooLarge(TrillamaError):
     code = "request_too_large"
 
 
+class Encoded(TrillamaError):
+    """The body is compressed; nothing here unpacks what a stranger packed."""
+
+    status = 415
+    code = "unsupported_content_encoding"
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(
+            f"Content-Encoding {encoding!r:.40} is not supported: send it uncompressed"
+        )
+
+
 class NoRoute(TrillamaError):
     """Nothing answers at this path, or not to this method."""
 
@@ -54,6 +66,8 @@ def status_headers(error: TrillamaError) -> dict[str, str]:
     headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Busy) else {}
     if isinstance(error, ShuttingDown):
         headers["Connection"] = "close"
+    if isinstance(error, Encoded):
+        headers["Accept-Encoding"] = "identity"
     return headers
 
 

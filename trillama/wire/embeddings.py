@@ -48,7 +48,12 @@ COMMON: goshape.Table = {
 }
 _EMBED: goshape.Table = {**COMMON, "input": goshape.anything, "dimensions": goshape.integer}
 _EMBEDDINGS: goshape.Table = {**COMMON, "prompt": goshape.string}
-_OPENAI: goshape.Table = {**_EMBED, "encoding_format": goshape.string, "num_ctx": goshape.integer}
+_OPENAI: goshape.Table = {
+    **_EMBED,
+    "encoding_format": goshape.string,
+    "num_ctx": goshape.integer,
+    "user": goshape.label,
+}
 
 
 def _bounded(inputs: Sequence[Input]) -> tuple[Input, ...]:

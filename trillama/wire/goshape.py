@@ -2,7 +2,8 @@
 
 A reader takes a value and the ``Place`` it stands at. ``fields`` reads an object by a table of
 readers: unknown keys are skipped, keys match without regard to case when none matches exactly, and
-``null`` means absent. The first mismatch in the order of the document is reported.
+``null`` means absent, as does what is read as None. The first mismatch in the order of the document
+is reported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..base.errors import BadRequest
+from ..base.errors import BadRequest, UnsupportedField
 from .gojson import kind_of
 
 
@@ -39,6 +40,9 @@ class Place:
 
 Reader: TypeAlias = Callable[[Any, Place], Any]
 Table: TypeAlias = Mapping[str, Reader]
+
+Refusals: TypeAlias = Mapping[str, tuple[Any, ...]]
+"""Fields to refuse, and the values of each that ask for nothing we do not do anyway."""
 
 _SCHEMAS: dict[Reader, dict[str, Any]] = {}
 
@@ -105,6 +109,27 @@ def anything(value: Any, place: Place) -> Any:
     return value
 
 
+def label(value: Any, place: Place) -> None:
+    """What by its own definition changes no answer."""
+
+
+def refusals(refused: Refusals) -> Table:
+    """Readers that refuse fields by name, but for values that ask for nothing."""
+    return {name: _refusal(harmless) for name, harmless in refused.items()}
+
+
+def _refusal(harmless: tuple[Any, ...]) -> Reader:
+    @_told(
+        enum=list(harmless),
+        description="known and not supported: other values are refused by name",
+    )
+    def refuse(value: Any, place: Place) -> None:
+        if value not in harmless:
+            raise UnsupportedField(place.path)
+
+    return refuse
+
+
 @_told(type="string", contentEncoding="base64")
 def picture(value: Any, place: Place) -> bytes:
     """Standard padded base64; newlines in it are tolerated."""
@@ -152,7 +177,9 @@ def fields(members: Mapping[str, Any], table: Table, place: Place) -> dict[str, 
     for key, value in members.items():
         name = key if key in table else key.lower()
         if name in table and value is not None:
-            found[name] = table[name](value, place.below(name))
+            read = table[name](value, place.below(name))
+            if read is not None:
+                found[name] = read
     return found
 
 

@@ -250,7 +250,11 @@ def chat_turn(request: ChatRequest) -> TurnRequest:
     )
 
 
-BODIES: dict[str, goshape.Table] = {"/api/generate": _GENERATE, "/api/chat": _CHAT}
+BODIES: dict[str, goshape.Table] = {
+    "/api/generate": _GENERATE,
+    "/api/chat": _CHAT,
+    "/apply-template": _CHAT,
+}
 """The tables of the bodies at these paths."""
 
 __all__ = [

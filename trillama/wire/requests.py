@@ -7,16 +7,13 @@ a table of refusals, so that whoever sends it learns its name; ``null`` always m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from ..base.errors import BadField, BadRequest, UnsupportedField
 from . import gojson
-
-Refusals: TypeAlias = Mapping[str, tuple[Any, ...]]
-"""Fields to refuse, and the values of each that ask for nothing we do not do anyway."""
+from .goshape import Refusals
 
 _T = TypeVar("_T", bound=msgspec.Struct)
 _PLACE = re.compile(r" - at `(?P<key>key in )?\$\.?(?P<path>[^`]*)`$")

@@ -15,7 +15,7 @@ from ..base.embeddings import Ranking, RerankRequest
 from ..base.errors import BadRequest
 from . import gojson, goshape
 from .embeddings import COMMON, MAX_INPUTS, cut
-from .goshape import Place
+from .goshape import Place, Refusals
 
 
 class Rerank(msgspec.Struct, kw_only=True):
@@ -46,8 +46,17 @@ def _documents(value: Any, place: Place) -> list[Any]:
     return value
 
 
+REFUSED: Refusals = {
+    "max_chunks_per_doc": (),
+    "max_tokens_per_doc": (),
+    "rank_fields": ([], ["text"]),
+    "truncation_direction": ("Right",),
+}
+"""What others' rerankers know and ours does not."""
+
 _RERANK: goshape.Table = {
     **COMMON,
+    **goshape.refusals(REFUSED),
     "query": goshape.string,
     "documents": _documents,
     "texts": _documents,

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from ..base.errors import BadRequest, NotFound, Unsupported
+from ..base.errors import BadRequest, NotFound
 from ..base.turns import TurnRequest
 from . import gojson, goshape
-from .goshape import Place
+from .goshape import Place, Refusals
 from .native import chat_turn, read_chat
 
 Mixed = list[str | int]
@@ -57,16 +57,14 @@ def _mixed(value: Any, place: Place) -> Mixed:
     return parts
 
 
-def _text_only(value: Any, place: Place) -> None:
-    if goshape.string(value, place) not in ("", "text"):
-        raise Unsupported(f'not supported by this version of trillama: media_type "{value}"')
-
+REFUSED: Refusals = {"media_type": ("", "text")}
+"""Media are not there yet."""
 
 _TOKENIZE: goshape.Table = {
     "model": goshape.string,
     "content": _mixed,
     "messages": goshape.anything,
-    "media_type": _text_only,
+    **goshape.refusals(REFUSED),
     "add_special": goshape.boolean,
     "parse_special": goshape.boolean,
     "with_pieces": goshape.boolean,
@@ -81,14 +79,14 @@ def read_tokenize(body: bytes) -> TokenizeRequest:
     """Decode a body of ``/api/tokenize`` or ``/tokenize``.
 
     Raises:
-        BadRequest: a field has the wrong type, or content and messages are both there.
-        Unsupported: a medium other than text.
+        BadRequest: a field has the wrong type, or one that messages decide stands beside them.
+        UnsupportedField: a medium other than text.
     """
     found = goshape.body(gojson.decode(body), _TOKENIZE, "TokenizeRequest")
-    found.pop("media_type", None)
     if "messages" in found:
-        if "content" in found:
-            raise BadRequest("content and messages exclude each other")
+        for name in ("content", "add_special", "parse_special"):
+            if name in found:
+                raise BadRequest(f"{name} and messages exclude each other")
         del found["messages"]
         found["turn"] = chat_turn(read_chat(body))
     return TokenizeRequest(**found)
@@ -130,5 +128,10 @@ def spelled(tokens: Iterable[int], pieces: Iterable[bytes]) -> list[dict[str, An
     return [{"id": token, "piece": piece(text)} for token, text in zip(tokens, pieces, strict=True)]
 
 
-BODIES: dict[str, goshape.Table] = {"/api/tokenize": _TOKENIZE, "/api/detokenize": _DETOKENIZE}
+BODIES: dict[str, goshape.Table] = {
+    "/api/tokenize": _TOKENIZE,
+    "/tokenize": _TOKENIZE,
+    "/api/detokenize": _DETOKENIZE,
+    "/detokenize": _DETOKENIZE,
+}
 """The tables of the bodies at these paths."""

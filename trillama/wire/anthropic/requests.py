@@ -10,7 +10,8 @@ import msgspec
 from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.turns import ToolChoice, ToolMode, TurnRequest
-from ..requests import Refusals, RequestReader, refuse
+from ..goshape import Refusals
+from ..requests import RequestReader, refuse
 from .blocks import AnthropicMessage, Block, conversation
 
 _EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}

@@ -9,7 +9,8 @@ import msgspec
 from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.turns import ToolChoice, ToolMode, TurnRequest
-from ..requests import Refusals, RequestReader, refuse
+from ..goshape import Refusals
+from ..requests import RequestReader, refuse
 from .messages import ChatMessage, conversation, tool_definitions
 from .sampling import (
     Sampling,

@@ -11,7 +11,8 @@ from typing import Any
 from ...base.errors import BadField, UnsupportedField
 from ...base.messages import Message
 from ...base.turns import TurnRequest
-from ..requests import Refusals, RequestReader, refuse
+from ..goshape import Refusals
+from ..requests import RequestReader, refuse
 from .chat import MAX_TOP_LOGPROBS, STREAM_REFUSED, several
 from .sampling import (
     MAX_CHOICES,

@@ -10,7 +10,8 @@ from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.messages import Message
 from ...base.turns import TurnRequest
-from ..requests import Refusals, RequestReader, refuse
+from ..goshape import Refusals
+from ..requests import RequestReader, refuse
 from .chat import MAX_TOP_LOGPROBS, STREAM_REFUSED, tool_choice
 from .items import Item, conversation
 from .messages import check_function
