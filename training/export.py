@@ -15,7 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from gguf.quants import quantize
+from gguf.quants import dequantize, quantize
 
 from training.model import Config, Tiny
 from training.tokenizer import CONTROL, VISIBLE
@@ -42,6 +42,23 @@ def load(checkpoint: Path) -> Tiny:
     model = Tiny(Config(**data["config"]))
     model.load_state_dict(data["model"])
     return model.eval()
+
+
+def read_back(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of an exported file as a state of the network, what Q8_0 has rounded included."""
+    parts = {gguf_name: part for part, gguf_name in _NAMES.items()}
+    state: dict[str, torch.Tensor] = {}
+    for tensor in gguf.GGUFReader(path).tensors:
+        array = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        if tensor.name == "token_embd.weight":
+            name = "embed.weight"
+        elif tensor.name == "output_norm.weight":
+            name = "norm.weight"
+        else:
+            _, number, rest, _ = tensor.name.split(".")
+            name = f"blocks.{number}.{parts[rest]}"
+        state[name] = torch.from_numpy(array)
+    return state
 
 
 def tensors(model: Tiny) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:

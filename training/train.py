@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.batches import IGNORE, SHORT, Batch, batches
+from training.export import read_back
 from training.model import Config, Tiny
 
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
@@ -241,7 +242,8 @@ def main() -> None:
     parser.add_argument("--deadline", required=True, help="ISO time with zone: the end of the run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--progress", type=float, help="with --resume: place on the schedule")
+    parser.add_argument("--from-gguf", type=Path, help="begin with the weights of this file")
+    parser.add_argument("--progress", type=float, help="begin here on the schedule, 0 to 1")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--batch-tokens", type=int, default=4096, help="of one step")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
@@ -252,6 +254,8 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
     trainer = Trainer(tokenizer.get_vocab_size(), args.out, args.device)
     done = trainer.load("last.pt") if args.resume else 0.0
+    if args.from_gguf:
+        trainer.model.load_state_dict(read_back(args.from_gguf))
     clock = Clock(datetime.fromisoformat(args.deadline).timestamp(), args.progress or done)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     print(f"{parameters} parameters, from step {trainer.step_number}", flush=True)

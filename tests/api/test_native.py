@@ -155,12 +155,24 @@ async def test_a_tool_call_is_a_record_of_its_own(build: Callable[..., Any]) -> 
 
 
 async def test_a_malformed_call_is_text_and_said_to_be(build: Callable[..., Any]) -> None:
-    """The text comes as content, and the last record names it."""
-    house = await build(CALLER("m"), script=fixed("<tool_call>{nope}</tool_call>"))
-    *pieces, end = (await chat(house, "x", tools=TOOLS)).lines()
+    """Here it is cut short: the text comes as content, and the last record names it."""
+    house = await build(CALLER("m"), script=fixed(CALLING))
+    short = {"num_predict": len(CALLING) - 20}
+    *pieces, end = (await chat(house, "x", tools=TOOLS, options=short)).lines()
 
-    assert "".join(p["message"]["content"] for p in pieces) == "<tool_call>{nope}</tool_call>"
-    assert (end["done_reason"], end["tool_call_malformed"]) == ("stop", True)
+    assert "".join(p["message"]["content"] for p in pieces) == CALLING[:-20]
+    assert (end["done_reason"], end["tool_call_malformed"]) == ("length", True)
+
+
+async def test_a_call_is_one_of_the_tools(build: Callable[..., Any]) -> None:
+    """Whatever the model would write behind the mark, it names a tool that was offered."""
+    house = await build(CALLER("m"), script=fixed('<tool_call>{"name": "no", "arguments": {}}'))
+    zone = {"type": "object", "properties": {"zone": {"const": 1}}, "required": ["zone"]}
+    tools = [{"type": "function", "function": {"name": "now", "parameters": zone}}]
+    lines = (await chat(house, "x", tools=tools, options={"num_predict": 200})).lines()
+    call, *_ = [call for line in lines for call in line["message"].get("tool_calls", ())]
+
+    assert (call["function"]["name"], call["function"]["arguments"]) == ("now", {"zone": 1})
 
 
 async def test_one_call_ends_the_answer_where_no_more_are_wanted(build: Callable[..., Any]) -> None:

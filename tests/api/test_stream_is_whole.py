@@ -43,8 +43,8 @@ ANSWERS = {
     "thinking without an end": "<think>hm",
     "a call": CALL,
     "all of it": f"<think>hm</think>Let me see.\n{CALL}\n{CALL}",
-    "half a call": f"Let me see.{CALL[:30]}",
-    "no call after all": "<tool_call>{]</tool_call> 42",
+    "half a mark": "Let me see.<tool_ca",
+    "nearly a call": "<tool_cell>{]</tool_cell> 42",
 }
 
 

@@ -18,7 +18,7 @@ from trillama.prompts.parsers import choose
 from trillama.prompts.parsers.contract import Tools
 from trillama.prompts.parsers.envelope import Envelope
 from trillama.prompts.parsers.family import Family
-from trillama.prompts.parsers.forced import forced
+from trillama.prompts.parsers.forced import bound, forced
 from trillama.prompts.parsers.gemma import GEMMA4
 from trillama.prompts.parsers.generic import generic
 from trillama.prompts.parsers.hermes import HERMES
@@ -125,6 +125,41 @@ def test_free_choices_have_no_rule() -> None:
     """Auto and none leave the answer free."""
     assert forced(HERMES, OFFERED, ToolChoice(), {}) is None
     assert forced(HERMES, [], ToolChoice(ToolMode.NONE), {}) is None
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_bound_calls_are_read(name: str) -> None:
+    """A free answer may say anything; a call that shows itself by a mark is one of the tools'."""
+    family = FAMILIES[name]
+    rule = bound(family, OFFERED, {})
+    marked = [
+        one
+        for one in family.envelopes
+        if not one.thought and (one.lead or one.before).startswith(family.openings or "\0")
+    ]
+    if rule is None:
+        assert not marked
+        return
+    assert accepts(rule, "Hello < ü\n{[")
+    for envelope in marked:
+        for calls in ([WEATHER], [SAVE]):
+            text = spelled(envelope, calls)
+            assert accepts(rule, text), text
+            assert accepts(rule, f"Well, {text}")
+            assert accepts(rule, f"{text}\n{text}"), text
+            assert told(family.parser(Tools(OFFERED)), [text]).calls == tuple(calls)
+        for wrong in (
+            [("get_weather", {"days": 3})],
+            [("get_weather", {"city": "x", "more": 1})],
+            [("other", {})],
+        ):
+            assert not accepts(rule, f"Hello {spelled(envelope, wrong)}"), wrong
+
+
+def test_nothing_is_bound_where_no_mark_shows_a_call() -> None:
+    """Bare JSON may be an answer; and without tools there is no call."""
+    assert bound(generic("{"), OFFERED, {}) is None
+    assert bound(HERMES, [], {}) is None
 
 
 def test_what_cannot_be_had_is_refused() -> None:

@@ -120,7 +120,8 @@ def value(rng: random.Random, kind: str) -> Any:
 
 def invented(rng: random.Random) -> Task:
     """A tool that no table knows: a verb, a noun and up to two further arguments."""
-    verb, noun = rng.choice(_VERBS), rng.choice(_NOUNS)
+    verb = rng.choice(_VERBS)
+    noun = rng.choice(_NOUNS) if rng.random() < 0.4 else rng.choice(WORDS).lower()
     slots, asked = [], f"{verb.title()} the {noun}"
     for extra in rng.sample(_EXTRA, rng.randint(1, 2)):
         name, kind = extra.split(":")
@@ -144,8 +145,8 @@ def invented(rng: random.Random) -> Task:
         f"{verb.title()} the {noun}",
         tuple(slots),
         tuple(asked + e for e in endings),
-        f"Done: the {noun} says {{result}}.",
-        "code",
+        rng.choice(("Done: {result}.", f"Done: the {noun} says {{result}}.")),
+        rng.choice(("code", "text")),
     )
 
 

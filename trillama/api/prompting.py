@@ -26,7 +26,7 @@ from ..models.installed import InstalledModel
 from ..prompts.parsers.choose import family_named
 from ..prompts.parsers.contract import AnswerParser, Tools
 from ..prompts.parsers.family import Ids
-from ..prompts.parsers.forced import forced
+from ..prompts.parsers.forced import bound, forced
 from ..prompts.parsers.harmony import HARMONY, channels
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
@@ -47,6 +47,7 @@ class Prompt:
         parser: separates reasoning, content and tool calls; None where all is content.
         single: the answer ends with its first tool call.
         rule: of an answer that has to call tools.
+        binding: of calls, where an answer may hold some.
         reasoning: what may come before the answer proper; None where nothing may.
         ids: what calls get that have no id of their own.
         shown: control tokens that the parser has to see, with what they spell.
@@ -59,6 +60,7 @@ class Prompt:
     shown: Mapping[int, str] = field(default_factory=dict)
     reasoning: Reasoning | None = None
     rule: Constraint | None = None
+    binding: Constraint | None = None
     single: bool = False
 
 
@@ -155,6 +157,7 @@ class Prompter:
             shown=self._shown(),
             reasoning=self._reasoning(text),
             rule=self._rule,
+            binding=self._binding(),
             single=bool(self._tools) and not self._request.parallel_tool_calls,
         )
 
@@ -174,6 +177,12 @@ class Prompter:
         if not inside and (self._think is False or unframed):
             return None
         return Reasoning(tags.open, tags.close, inside)
+
+    def _binding(self) -> Constraint | None:
+        """What a call must look like that the model begins by itself."""
+        if self._rule or self._request.constraint or not self._reads_calls:
+            return None
+        return bound(self._family, self._tools, self._runner.vocabulary.controls)
 
     def _checked(self, name: str, tokens: Sequence[int]) -> Tokens:
         size = self._runner.vocabulary.size

@@ -21,7 +21,7 @@ import structlog
 import trio
 
 from ..base.callers import Caller
-from ..base.errors import BadRequest, NotFound, TrillamaError, Unsupported
+from ..base.errors import BadRequest, Busy, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text, Usage
 from ..base.jobs import Guide, Job
 from ..base.messages import ToolCall
@@ -337,10 +337,16 @@ def _refuse_what_is_missing(request: TurnRequest) -> None:
 async def _guide(lease: Lease, request: TurnRequest, prompt: Prompt) -> Guide | None:
     """The rule an answer keeps; who wants log-probabilities has every token sampled."""
     rule = request.constraint or prompt.rule
-    if rule is None:
-        return None
     patient = request.logprobs is not None
-    return await lease.runner.guide(rule, prompt.reasoning, patient=patient)
+    if rule is not None:
+        return await lease.runner.guide(rule, prompt.reasoning, patient=patient)
+    if prompt.binding is None:
+        return None
+    try:
+        return await lease.runner.guide(prompt.binding, None, patient=patient)
+    except (BadRequest, Busy) as error:  # nobody has asked for it
+        log.info("calls are not bound", reason=error.message)
+        return None
 
 
 def _check(model: InstalledModel, request: TurnRequest) -> Options:

@@ -1,7 +1,9 @@
-"""A rule that makes a model call tools: ``tool_choice`` as a grammar of llguidance.
+"""Rules for calls of tools, as grammars of llguidance.
 
-The answer then is, after its reasoning, one call or several in the family's own format, of the
-tools that may be called, with arguments that keep their schemas. Pure: text in, text out.
+``forced`` makes a model call, for ``tool_choice``: the answer is, after its reasoning, one call or
+several in the family's own format, of the tools that may be called, with arguments that keep their
+schemas. ``bound`` leaves a model free to say what it likes, but a call that it begins becomes one
+of these. Pure: text in, text out.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from trillama.base.constraints import Constraint, ConstraintKind
@@ -68,6 +71,69 @@ def forced(
     return Constraint(ConstraintKind.LARK, "\n".join(lines) + "\n")
 
 
+def bound(
+    family: Family, tools: Sequence[Mapping[str, Any]], controls: Mapping[str, int]
+) -> Constraint | None:
+    """The rule for answers that may call; None where nothing shows that a call begins.
+
+    Args:
+        controls: as above.
+    """
+    begun = [
+        (mark, envelope)
+        for envelope in family.envelopes
+        for mark in family.openings
+        if (envelope.lead or envelope.before).startswith(mark) and not envelope.thought
+    ]
+    if not begun or not tools:
+        return None
+    lines = _free_grammar(begun, [tool["function"] for tool in tools], controls)
+    return Constraint(ConstraintKind.LARK, "\n".join(lines) + "\n")
+
+
+def _free_grammar(
+    begun: Sequence[tuple[str, Envelope]],
+    functions: Sequence[Mapping[str, Any]],
+    controls: Mapping[str, int],
+) -> Iterator[str]:
+    """Lines of a grammar of text without marks, and of calls in whole.
+
+    Args:
+        begun: the formats, each with the mark by which a call shows itself.
+    """
+    writer = _Writer(controls)
+    marks = list(dict.fromkeys(mark for mark, _ in begun))
+    texts = [_slashed(mark) for mark in marks if mark not in controls]
+    yield "start: (" + " | ".join(f"marked_{at}" for at in range(len(marks))) + ")* FREE?"
+    for at, mark in enumerate(marks):
+        yield (
+            f"marked_{at}: begun_{at} ("
+            + " | ".join(f"answer_{number}" for number, one in enumerate(begun) if one[0] == mark)
+            + ")"
+        )
+        if mark in controls:
+            yield f"begun_{at}: FREE? {writer.text(mark)}"
+        else:
+            yield f"begun_{at}[lazy]: /(?s:.*){_slashed(mark)}/"
+    for number, (mark, envelope) in enumerate(begun):
+        rest, several = _behind(mark, envelope), bool(envelope.lead)
+        inner = _Writer(controls, loose=not envelope.key)
+        yield from inner.answer(number, rest, len(functions), several)
+        for which, function in enumerate(functions):
+            yield from inner.call(f"{number}_{which}", rest, function)
+    yield "AT: /[0-9]{1,2}/"
+    yield r"BLANK: /[\x20\n\t]{0,32}/"
+    unmarked = f" & ~/(?s:.*)({'|'.join(texts)})(?s:.*)/" if texts else ""
+    yield f"FREE: /(?s:.+)/{unmarked}"
+
+
+def _behind(mark: str, envelope: Envelope) -> Envelope:
+    """What of a format comes after its mark."""
+    if envelope.lead:
+        return replace(envelope, lead=envelope.lead.removeprefix(mark))
+    return replace(envelope, before=envelope.before.removeprefix(mark))
+
+
 def _grammar(
     envelopes: Sequence[Envelope],
     functions: Sequence[Mapping[str, Any]],
@@ -86,20 +152,29 @@ def _grammar(
 
 
 class _Writer:
-    """Writes rules, marks that are control tokens by their ids."""
+    """Writes rules, marks that are control tokens by their ids.
 
-    def __init__(self, controls: Mapping[str, int]) -> None:
+    Args:
+        loose: where a format has a line break, other blanks or none will do, and a function that
+            describes no arguments may get any.
+    """
+
+    def __init__(self, controls: Mapping[str, int], *, loose: bool = False) -> None:
         self._controls = controls
+        self._loose = loose
 
     def text(self, text: str) -> str:
         """A sequence that matches ``text``; ``""`` where there is none."""
         marks = [name for name in self._controls if name and name in text] + ["{at}"]
-        parts = re.split("(" + "|".join(map(re.escape, marks)) + ")", text)
+        seams = [*map(re.escape, marks), *([r"\s*\n\s*|^\s+"] if self._loose else [])]
+        parts = re.split("(" + "|".join(seams) + ")", text)
         return " ".join(map(self._part, filter(None, parts)))
 
     def _part(self, part: str) -> str:
         if part == "{at}":
             return "AT"
+        if self._loose and part.isspace():
+            return "BLANK"
         if part in self._controls:
             return f"<[{self._controls[part]}]>"
         return json.dumps(part, ensure_ascii=False)
@@ -121,10 +196,12 @@ class _Writer:
         """The rules of one function's calls."""
         name = json.dumps(function["name"], ensure_ascii=False)[1:-1]
         before = self.text(envelope.before.replace("{name}", name))
-        schema = {"additionalProperties": False, **_object(function.get("parameters"))}
+        schema = _object(function.get("parameters"))
+        if schema.get("properties") or not self._loose:
+            schema = {"additionalProperties": False, **schema}
         if not envelope.key:
             yield f"call_{rule}: {before} arguments_{rule} {self.text(envelope.after)}"
-            yield f"arguments_{rule}: %json {_json(schema)}"
+            yield f"arguments_{rule}: %json {_json(schema or {'type': 'object'})}"
             return
         required = set(_list(schema.get("required")))
         keys: list[str] = []
