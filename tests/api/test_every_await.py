@@ -9,24 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.dialects import DIALECTS, SAID, terminals
+from tests.support.dialects import DIALECTS, SAID, WHOLE, terminals
 from tests.support.faults import Faults, Kind, Place, connections, striking
 from tests.support.house import House, Reply, ask, model
 from trillama.engine.fake import count
-
-WHOLE: dict[str, dict[str, Any]] = {
-    "/api/embed": {"model": "m", "input": ["x", "y"]},
-    "/api/embeddings": {"model": "m", "prompt": "x"},
-    "/v1/embeddings": {"model": "m", "input": [[1, 2], [3]]},
-    "/v1/rerank": {"model": "ranker", "query": "x", "documents": ["y", "z"]},
-    "/api/tokenize": {"model": "m", "messages": SAID},
-    "/tokenize": {"model": "m", "content": "x"},
-    "/api/detokenize": {"model": "m", "tokens": [97]},
-    "/apply-template": {"model": "m", "messages": SAID},
-    "/v1/responses/input_tokens": {"model": "m", "input": "x"},
-    "/v1/messages/count_tokens": {"model": "m", "messages": SAID},
-}
-"""Requests whose answers are never streamed."""
 
 Request = tuple[str, dict[str, Any]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ import jsonschema
 import pytest
 import trio
 
-from tests.support.house import House, ask
+from tests.support.dialects import DIALECTS, WHOLE
+from tests.support.house import House, ask, model
 from trillama import __version__
 from trillama.engine.fake import fixed
 from trillama.wire.openapi import STRUCTS, TABLES
@@ -90,31 +92,45 @@ def cases(schema: Any, examples: int) -> Iterator[Any]:
             yield from made(operation.ok().as_strategy(generation_mode=mode), examples)
 
 
-def fuzz(url: str, document: Any, examples: int) -> dict[int, int]:
-    """How many answers of each status; every other body is for a model that is there."""
+MANY = 40
+BODIES = dict(DIALECTS.values()) | WHOLE
+"""A body that works, by path; the last of those for one path."""
+
+
+def variants(path: str, body: Any, number: int) -> Iterator[Any]:
+    """``body``, and one that works but for one field, which is taken from it."""
+    yield body
+    if path in BODIES and isinstance(body, dict) and body:
+        name = sorted(body)[number % len(body)]
+        yield {"model": "ranker" if "rerank" in path else "m", **BODIES[path], name: body[name]}
+
+
+def fuzz(url: str, document: Any, examples: int) -> dict[str, Counter[int]]:
+    """How many answers of each status, by path; each with its variants."""
     import schemathesis
 
     schema = schemathesis.openapi.from_dict(document)
-    statuses: dict[int, int] = {}
+    statuses: dict[str, Counter[int]] = {}
     for number, case in enumerate(cases(schema, examples)):
-        if isinstance(case.body, dict) and number % 2:
-            case.body["model"] = "m"
-        response = case.call(base_url=url, timeout=20)
-        assert response.status_code < 500, (case.as_curl_command(), response.text)
-        statuses[response.status_code] = statuses.get(response.status_code, 0) + 1
+        for body in variants(case.path, case.body, number):
+            case.body = body
+            response = case.call(base_url=url, timeout=20)
+            assert response.status_code < 500, (case.as_curl_command(), response.text)
+            statuses.setdefault(case.path, Counter())[response.status_code] += 1
     return statuses
 
 
 @pytest.mark.parametrize(
-    "examples", [pytest.param(2, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
+    "examples", [pytest.param(2, id="short"), pytest.param(MANY, id="long", marks=pytest.mark.slow)]
 )
 @pytest.mark.filterwarnings("default")  # of schemathesis and what it imports
 async def test_no_request_breaks_the_server(build: Callable[..., Any], examples: int) -> None:
     """No answer is a 500, whatever schemathesis makes of the description; nothing stays behind."""
-    house = await build(script=fixed("ok"))
+    house = await build(model("m"), model("ranker"), script=fixed("ok"))
     document = await described(house)
     statuses = await trio.to_thread.run_sync(fuzz, house.url, document, examples)
 
-    assert statuses[200] > 0
-    assert statuses[400] > 0
+    assert set(statuses) == set(document["paths"])
+    assert sum(statuses.values(), Counter())[200] > 0
+    assert examples < MANY or all(statuses[path][200] for path in BODIES)
     await house.until(house.at_rest)

@@ -1,4 +1,4 @@
-"""The same request in every dialect, and how each ends an answer."""
+"""The same request in every dialect, and how each ends an answer; requests of other kinds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai responses": ("/v1/responses", {"input": "x"}),
     "anthropic": ("/v1/messages", {"messages": SAID, "max_tokens": 200}),
 }
+WHOLE: dict[str, dict[str, Any]] = {
+    "/api/embed": {"model": "m", "input": ["x", "y"]},
+    "/api/embeddings": {"model": "m", "prompt": "x"},
+    "/v1/embeddings": {"model": "m", "input": [[1, 2], [3]]},
+    "/v1/rerank": {"model": "ranker", "query": "x", "documents": ["y", "z"]},
+    "/api/tokenize": {"model": "m", "messages": SAID},
+    "/tokenize": {"model": "m", "content": "x"},
+    "/api/detokenize": {"model": "m", "tokens": [97]},
+    "/apply-template": {"model": "m", "messages": SAID},
+    "/v1/responses/input_tokens": {"model": "m", "input": "x"},
+    "/v1/messages/count_tokens": {"model": "m", "messages": SAID},
+}
+"""Requests whose answers are never streamed."""
 ENDS = ("[DONE]", "completed", "incomplete", "failed", "message_stop", "error")
 
 

@@ -256,11 +256,13 @@ async def connect(house: House) -> Wire:
     return wire
 
 
-async def ask(house: House, method: str, path: str, body: Any = None, *headers: str) -> Reply:
+async def ask(
+    house: House, method: str, path: str, body: Any = None, *headers: str, patience: float = 20
+) -> Reply:
     """One request on a fresh connection; a body that is not bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     wire = await connect(house)
     async with wire.stream:
-        with trio.fail_after(20):
+        with trio.fail_after(patience):
             await wire.send(method, path, data, *headers)
             return await wire.reply(head=method == "HEAD")
