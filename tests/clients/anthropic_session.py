@@ -65,6 +65,11 @@ class Client(s.Session):
         )
         last = self.client.messages.create(**self._asked(s.TOOL_QUESTION, *history, tools=[tool]))
         s.check(self._text(last), last)
+        with self.client.messages.stream(**self._asked(s.TOOL_QUESTION, **fields)) as stream:
+            (again,) = (
+                block for block in stream.get_final_message().content if block.type == "tool_use"
+            )
+        s.check(again.input == call.input, again)
 
     def structured(self) -> None:
         wanted = {"format": {"type": "json_schema", "schema": s.SCHEMA}}

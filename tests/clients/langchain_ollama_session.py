@@ -36,6 +36,11 @@ class Client(s.Session):
         answer = ToolMessage(s.TOOL_RESULT, tool_call_id=call["id"], name=call["name"])
         last = bound.invoke([question, first, answer])
         s.check(last.content, last)
+        joined: Any = None
+        for chunk in bound.stream([question]):
+            joined = chunk if joined is None else joined + chunk
+        (again,) = joined.tool_calls
+        s.check(again["args"] == call["args"], joined)
 
     def structured(self) -> None:
         schema = {"title": "City", "description": "A city", **s.SCHEMA}

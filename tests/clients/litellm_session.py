@@ -59,6 +59,9 @@ class Client(s.Session):
             history = (s.TOOL_QUESTION, first.model_dump(exclude_none=True), answer)
             last = self._chat(road, *history, tools=tools).choices[0].message
             s.check(last.content, last)
+            chunks = list(self._chat(road, s.TOOL_QUESTION, tools=tools, stream=True))
+            (again,) = litellm.stream_chunk_builder(chunks).choices[0].message.tool_calls
+            s.check(again.function.arguments == call.function.arguments, again)
 
     def structured(self) -> None:
         schema = {"name": "city", "schema": s.SCHEMA, "strict": True}

@@ -44,11 +44,12 @@ class Client(s.Session):
             asked.append(city)
             return s.TOOL_RESULT
 
-        chain = self.client.chain(
-            s.TOOL_QUESTION, tools=[get_weather], stream=False, options={"temperature": 0}
-        )
-        said = chain.text()
-        s.check(asked and said, (asked, said))
+        for stream in (False, True):
+            chain = self.client.chain(
+                s.TOOL_QUESTION, tools=[get_weather], stream=stream, options={"temperature": 0}
+            )
+            said = chain.text()
+            s.check(asked.pop() and said, (stream, said))
 
     def structured(self) -> None:
         reply = self.client.prompt(

@@ -45,6 +45,9 @@ class Client(s.Session):
         answer = {"role": "tool", "tool_name": call.function.name, "content": s.TOOL_RESULT}
         last = self._chat(s.TOOL_QUESTION, first, answer, tools=tools).message
         s.check(last.content, last)
+        parts = list(self._chat(s.TOOL_QUESTION, tools=tools, stream=True))
+        (again,) = (one for part in parts for one in part.message.tool_calls or ())
+        s.check(again.function.arguments == call.function.arguments, parts)
 
     def structured(self) -> None:
         said = self._chat(s.STRUCTURED_QUESTION, format=s.SCHEMA).message.content

@@ -6,8 +6,21 @@ import json
 from typing import Any
 
 import openai
+import pydantic
 
 from tests.clients import session as s
+
+
+class City(pydantic.BaseModel):
+    """A city."""
+
+    city: str = pydantic.Field(max_length=20)
+
+
+class Weather(pydantic.BaseModel):
+    """Get the weather in a city"""
+
+    city: str
 
 
 class Client(s.Session):
@@ -54,6 +67,30 @@ class Client(s.Session):
             question, first.message.model_dump(exclude_none=True), answer, tools=tools
         )
         s.check(last.choices[0].message.content, last)
+        self._streamed_tools(call.function.arguments)
+
+    def _streamed_tools(self, arguments: str) -> None:
+        """The same call when it is streamed, and by responses."""
+        question: Any = {"role": "user", "content": s.TOOL_QUESTION}
+        tools: Any = [openai.pydantic_function_tool(Weather, name=s.WEATHER["name"])]
+        asked: Any = {"model": self.model, "temperature": 0, "tool_choice": "required"}
+        with self.client.chat.completions.stream(
+            **asked, messages=[question], tools=tools
+        ) as stream:
+            (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+        s.check(call.function.parsed_arguments.city in arguments, call)
+        tool = {"type": "function", "strict": False, **s.WEATHER}
+        with self.client.responses.stream(**asked, input=[question], tools=[tool]) as events:
+            for _ in events:
+                pass
+            output = events.get_final_response().output
+        (made,) = (item for item in output if item.type == "function_call")
+        s.check(json.loads(made.arguments)["city"] in arguments, made)
+        result = {"type": "function_call_output", "call_id": made.call_id, "output": s.TOOL_RESULT}
+        said = self.client.responses.create(
+            model=self.model, temperature=0, input=[question, *output, result], tools=[tool]
+        )
+        s.check(said.output_text, said)
 
     def structured(self) -> None:
         schema = {"name": "city", "schema": s.SCHEMA, "strict": True}
@@ -63,6 +100,14 @@ class Client(s.Session):
         )
         said = reply.choices[0].message.content
         s.check(isinstance(json.loads(said)["city"], str), said)
+        asked: Any = {"model": self.model, "temperature": 0}
+        question: Any = {"role": "user", "content": s.STRUCTURED_QUESTION}
+        parsed = self.client.chat.completions.parse(
+            **asked, messages=[question], response_format=City
+        )
+        s.check(isinstance(parsed.choices[0].message.parsed, City), parsed)
+        response = self.client.responses.parse(**asked, input=[question], text_format=City)
+        s.check(isinstance(response.output_parsed, City), response)
 
     def embeddings(self) -> None:
         found = self.client.embeddings.create(model=self.model, input=["a", "b"])

@@ -34,18 +34,19 @@ class Client(s.Session):
         model = kind(fields.pop("model", self.model), provider=self.provider)
         return Agent(model, model_settings={"temperature": 0}, **fields)
 
+    async def _said(self, agent: Any, question: str) -> str:
+        """A streamed answer."""
+        async with agent.run_stream(question) as result:
+            return "".join([piece async for piece in result.stream_text(delta=True)])
+
     def chat(self) -> None:
         for kind in self.kinds:
             result = self._agent(kind).run_sync(s.QUESTION)
             s.check(s.ANSWER in result.output and result.usage.output_tokens, result)
 
     def stream(self) -> None:
-        async def said(kind: Any) -> str:
-            async with self._agent(kind).run_stream(s.QUESTION) as result:
-                return "".join([piece async for piece in result.stream_text(delta=True)])
-
         for kind in self.kinds:
-            text = asyncio.run(said(kind))
+            text = asyncio.run(self._said(self._agent(kind), s.QUESTION))
             s.check(s.ANSWER in text, text)
 
     def tools(self) -> None:
@@ -62,6 +63,8 @@ class Client(s.Session):
                              description="Get the weather in a city")  # fmt: skip
             result = agent.run_sync(s.TOOL_QUESTION)
             s.check(asked and result.output, (asked, result))
+            said = asyncio.run(self._said(agent, s.TOOL_QUESTION))
+            s.check(len(asked) > 1 and said, (asked, said))
 
     def structured(self) -> None:
         for kind in self.kinds:

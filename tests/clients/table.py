@@ -27,10 +27,10 @@ PACKAGES = {
 _INTRODUCTION = """# Clients
 
 Each of these libraries, unmodified, has run one scripted session (`tests/clients/`) against a
-server with the bundled model: list the models, chat, stream, call a tool and use its result, keep a
-JSON schema, embed, meet an error, and leave in the middle of a stream. Names are PyPI's, after
-`npm:` npm's. The page is written by `python -m tests.clients.table`, and a test holds it to what it
-says.
+server with the bundled model: list the models, chat, stream, call a tool and use its result (the
+call streamed too), keep a JSON schema, embed, meet an error, and leave in the middle of a stream.
+Names are PyPI's, after `npm:` npm's. The page is written by `python -m tests.clients.table`, and a
+test holds it to what it says.
 
 """
 

@@ -41,6 +41,11 @@ run({
     const result = { role: "tool", tool_name: call.function.name, content: script.tool_result };
     const last = (await chat([question, first, result], { tools })).message;
     check(last.content, last);
+    let again;
+    for await (const part of await chat([question], { tools, stream: true })) {
+      again = part.message.tool_calls?.[0] ?? again;
+    }
+    check(again.function.arguments.city === call.function.arguments.city, again);
   },
 
   async structured() {
