@@ -2,12 +2,13 @@
 
 A table maps a field to what sending it does. ``Effect`` gives a value and what changes in the
 neutral request; ``Shown`` names the test that shows an effect elsewhere; ``Refused`` a value that
-must be refused; ``Label`` marks what by the dialect's own definition changes no answer.
+must be refused, ``OldName`` one that is refused by its newer name; ``Label`` marks what by the
+dialect's own definition changes no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -46,13 +47,21 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class OldName:
+    """``value`` is refused by the name the field has today."""
+
+    value: Any
+    today: str
+
+
+@dataclass(frozen=True)
 class Label:
     """``value`` is accepted and changes nothing."""
 
     value: Any
 
 
-Row: TypeAlias = Effect | Shown | Refused | Label
+Row: TypeAlias = Effect | Shown | Refused | OldName | Label
 
 
 def fields_of(kind: type[msgspec.Struct]) -> set[str]:
@@ -95,6 +104,9 @@ def check_row(name: str, row: Row, asked: Asked, refused: Refusals) -> None:
         assert told.value.field == name
         for harmless in (None, *refused[name]):
             assert asked(**{name: harmless}) == before
+    elif isinstance(row, OldName):
+        with pytest.raises(UnsupportedField, match=row.today):
+            asked(**{name: row.value})
     elif isinstance(row, Effect):
         assert changed(before, asked(**{name: row.value, **(row.beside or {})})) == row.changes
     else:
@@ -102,3 +114,41 @@ def check_row(name: str, row: Row, asked: Asked, refused: Refusals) -> None:
     if isinstance(row, Shown):
         path, _, test = row.test.partition("::")
         assert f"def {test}(" in (ROOT / path).read_text("utf-8")
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """A body: its reader, a small one, its rows, the paths it is sent to, and what it refuses."""
+
+    read: Callable[[bytes], Any]
+    base: dict[str, Any]
+    table: Table
+    paths: tuple[str, ...]
+    refused: Refusals = {}
+
+    def asked(self, **fields: Any) -> dict[str, Any]:
+        """What is asked by the small body with ``fields`` over it."""
+        found = self.read(msgspec.json.encode(self.base | fields))
+        found = found if isinstance(found, dict) else msgspec.structs.asdict(found)
+        inner = found.pop("request", None)
+        return found | (msgspec.structs.asdict(inner) if inner else {})
+
+    def check(self, name: str) -> None:
+        """The field does what its row says."""
+        check_row(name, self.table[name], self.asked, self.refused)
+
+
+def check_kinds(kinds: Iterable[Kind], bodies: Mapping[str, Mapping[str, Any]]) -> None:
+    """The rows are the fields of the bodies at every path, and agree on refusals."""
+    found = {path: set(kind.table) for kind in kinds for path in kind.paths}
+    assert found == {path: set(table) for path, table in bodies.items()}
+    for kind in kinds:
+        assert set(kind.refused) == {k for k, row in kind.table.items() if isinstance(row, Refused)}
+
+
+def rows(kinds: Iterable[Kind]) -> list[Any]:
+    """Every row, as a parameter of a test."""
+    return [
+        pytest.param(kind, name, id=f"{kind.paths[0]}-{name}")
+        for kind in kinds
+        for name in kind.table
+    ]

@@ -3,18 +3,14 @@ by name; a new one needs a row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 import pytest
 from openai.types import EmbeddingCreateParams
 
-from tests.support.fields import Effect, Label, Refused, Row, Shown, check_row
+from tests.support.fields import Effect, Kind, Label, Refused, Row, Shown, check_kinds, rows
 from trillama.base.messages import Message
 from trillama.wire import embeddings, rerank, tokens
 from trillama.wire.embeddings import read_embed, read_embeddings, read_openai_embeddings
-from trillama.wire.goshape import Refusals
 from trillama.wire.rerank import read_rerank
 from trillama.wire.tokens import read_detokenize, read_tokenize
 
@@ -75,22 +71,6 @@ DETOKENIZE: Table = {
 }
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """A body: its reader, a small one, what it refuses, its rows, and the paths it is sent to."""
-
-    read: Callable[[bytes], Any]
-    base: dict[str, Any]
-    table: Table
-    paths: tuple[str, ...]
-    refused: Refusals = {}
-
-    def asked(self, **fields: Any) -> dict[str, Any]:
-        """What is asked by the small body with ``fields`` over it."""
-        found = msgspec.structs.asdict(self.read(msgspec.json.encode(self.base | fields)))
-        inner = found.pop("request", None)
-        return found | (msgspec.structs.asdict(inner) if inner else {})
-
-
 KINDS = (
     Kind(read_embed, {"model": "m", "input": "x"}, EMBED, ("/api/embed",)),
     Kind(read_embeddings, {"model": "m", "prompt": "x"}, EMBEDDINGS, ("/api/embeddings",)),
@@ -120,23 +100,14 @@ KINDS = (
 
 def test_every_field_has_a_row() -> None:
     """At every path; and every field of the official clients is known."""
-    bodies = embeddings.BODIES | rerank.BODIES | tokens.BODIES
-    rows = {path: set(kind.table) for kind in KINDS for path in kind.paths}
-
-    assert rows == {path: set(table) for path, table in bodies.items()}
+    check_kinds(KINDS, embeddings.BODIES | rerank.BODIES | tokens.BODIES)
     assert set(EmbeddingCreateParams.__annotations__) <= set(OPENAI)
-    for kind in KINDS:
-        assert set(kind.refused) == {k for k, row in kind.table.items() if isinstance(row, Refused)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [(kind, name) for kind in KINDS for name in kind.table],
-    ids=lambda found: found if isinstance(found, str) else found.paths[0],
-)
+@pytest.mark.parametrize(("kind", "name"), rows(KINDS))
 def test_a_field_does_what_its_row_says(kind: Kind, name: str) -> None:
     """An effect on what is asked, and on nothing else, or a refusal."""
-    check_row(name, kind.table[name], kind.asked, kind.refused)
+    kind.check(name)
 
 
 def test_messages_stand_in_place_of_content() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import trio
 from quart import Blueprint, Response
 
-from ..base.errors import BadRequest, InvalidName, NotFound, Unsupported
+from ..base.errors import BadRequest, InvalidName, NotFound, UnsupportedField
 from ..base.names import ModelReference, Source, parse_name, parse_pinned, parse_reference
 from ..base.progress import Progress, Tell
 from ..models.create import Recipe, create, recipe_of_modelfile
@@ -17,6 +17,7 @@ from ..models.create.recipe import base_reference, checked_files, read_info
 from ..models.modelfile import instructions, parse
 from ..models.store import ModelStore
 from ..wire.goquote import quote
+from ..wire.goshape import Refusals
 from ..wire.library import (
     CopyRequest,
     CreateRequest,
@@ -25,10 +26,14 @@ from ..wire.library import (
     read_create,
     read_delete,
 )
+from ..wire.requests import refuse
 from .connection import read_as
 from .errors import empty
 from .progress import Operation, progress_response
 from .turn import Desk
+
+REFUSED: Refusals = {"quantize": ("",), "draft_quantize": ("",), "remote_host": ("",)}
+"""Fields of a create that are not there yet."""
 
 Pull = Callable[[ModelReference, Tell], Awaitable[None]]
 
@@ -72,25 +77,21 @@ def _delete(store: ModelStore, request: DeleteRequest) -> None:
         raise NotFound(f"model '{request.model}' not found") from None
 
 
-def _recipe(request: CreateRequest) -> Recipe:
+def recipe_of(request: CreateRequest) -> Recipe:
     """What a create asks for.
 
     Raises:
         BadRequest: it cannot be meant so.
-        Unsupported: a known field that is not there yet.
+        UnsupportedField: a known field that is not there yet.
     """
     name = parse_name(request.model)
     if request.draft_quantize and not request.draft_files:
         raise BadRequest("--draft-quantize requires a DRAFT model")
-    refused = {
-        "quantize": request.quantize,
-        "draft_quantize": request.draft_quantize,
-        "remote_host": request.remote_host,
-    }
-    if missing := [field for field, value in refused.items() if value]:
-        raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")
+    refuse(request, REFUSED)
     if request.path and request.modelfile is None:
-        raise BadRequest("a server reads no paths: send the text as modelfile, or the fields")
+        raise UnsupportedField(
+            "path", "a server reads no paths, send the text as modelfile, or the fields"
+        )
     said = Recipe(name=name)
     if request.modelfile is not None:
         said = recipe_of_modelfile(name, instructions(parse(request.modelfile)))
@@ -139,7 +140,7 @@ def routes(desk: Desk, store: ModelStore, pull: Pull | None = None) -> Blueprint
     @blueprint.post("/api/create")
     async def make() -> Response:
         request = await read_as(read_create)
-        recipe = _recipe(request)
+        recipe = recipe_of(request)
         await desk.ready.wait()
         return await progress_response(_creating(store, recipe, pull), stream=request.stream)
 

@@ -33,15 +33,15 @@ class TransferRequest(msgspec.Struct, kw_only=True):
         return self.model or self.name
 
 
-_TABLE: goshape.Table = {
+_PUSH: goshape.Table = {
     "model": goshape.string,
     "name": goshape.string,
     "insecure": goshape.boolean,
     "stream": goshape.boolean,
     "username": goshape.string,
     "password": goshape.string,
-    "print_urls": goshape.boolean,
 }
+_TABLES = {"PullRequest": {**_PUSH, "print_urls": goshape.boolean}, "PushRequest": _PUSH}
 
 
 def read_transfer(body: bytes, go_name: str) -> TransferRequest:
@@ -50,8 +50,11 @@ def read_transfer(body: bytes, go_name: str) -> TransferRequest:
     Raises:
         BadRequest: with Ollama's text.
     """
-    return TransferRequest(**goshape.body(gojson.decode(body), _TABLE, go_name))
+    return TransferRequest(**goshape.body(gojson.decode(body), _TABLES[go_name], go_name))
 
 
-BODIES: dict[str, goshape.Table] = {"/api/pull": _TABLE, "/api/push": _TABLE}
+BODIES: dict[str, goshape.Table] = {
+    "/api/pull": _TABLES["PullRequest"],
+    "/api/push": _PUSH,
+}
 """The tables of the bodies at these paths."""
