@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 FEATURES = ("list", "chat", "stream", "tools", "structured", "embeddings", "errors", "cancel")
 CLIENTS = (
     "openai", "anthropic", "ollama", "langchain_ollama", "litellm", "llm_ollama", "pydantic_ai",
-    "npm:openai", "npm:ollama",
+    "npm:openai", "npm:anthropic", "npm:ollama",
 )  # fmt: skip
 
 QUESTION = "What is the capital of France?"

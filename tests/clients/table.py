@@ -23,6 +23,7 @@ PACKAGES = {
     "langchain_ollama": "langchain-ollama",
     "llm_ollama": "llm-ollama",
     "pydantic_ai": "pydantic-ai-slim",
+    "npm:anthropic": "npm:@anthropic-ai/sdk",
 }
 _INTRODUCTION = """# Clients
 
@@ -58,7 +59,7 @@ def released(client: str) -> str:
     """A client as its registry names it, and its version."""
     name = PACKAGES.get(client, client)
     package = name.removeprefix(npm.PREFIX)
-    return f"`{name}` {version(name) if package == name else npm.pinned()[package]}"
+    return f"`{name}` {npm.pinned()[package] if name != package else version(name)}"
 
 
 def page(outcomes: dict[str, dict[str, str]]) -> str:

@@ -49,7 +49,7 @@ def test_nothing_unpinned_comes_from_npm() -> None:
         folder = npm.installed()
     except Lacking as error:
         pytest.skip(str(error))
-    found = {path.parent.name: json.loads(path.read_text("utf-8"))["version"]
-             for path in folder.glob("*/package.json")}  # fmt: skip
+    described = [*folder.glob("[!@.]*/package.json"), *folder.glob("@*/*/package.json")]
+    packages = [json.loads(path.read_text("utf-8")) for path in described]
 
-    assert found == npm.pinned()
+    assert {one["name"]: one["version"] for one in packages} == npm.pinned()

@@ -22,10 +22,14 @@ async function refusal(work) {
   throw new assert.AssertionError({ message: "no error" });
 }
 
-/** Tries each feature of a client and prints what came of it. */
+/** Tries each feature of a client, a method or the reason why it has none, and prints what came. */
 async function run(client) {
   const found = {};
   for (const feature of script.features) {
+    if (typeof client[feature] === "string") {
+      found[feature] = `– (${client[feature]})`;
+      continue;
+    }
     try {
       await client[feature]();
       found[feature] = "yes";
