@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -298,16 +297,3 @@ async def test_a_bug_is_a_500_that_tells_nothing(
     assert reply.status == 500
     assert "division" not in reply.body.decode()
     assert {"error"} == set(reply.json())
-
-
-@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions", "/v1/messages", "/rerank"])
-async def test_a_compressed_body_is_refused_by_name(build: Callable[..., Any], path: str) -> None:
-    """In the dialect's words, with what is taken instead; ``identity`` is no compression."""
-    house = await build()
-    body = gzip.compress(b'{"model":"nope"}')
-    packed = await ask(house, "POST", path, body, "Content-Encoding: gzip")
-    plain = await ask(house, "POST", path, {"model": "nope"}, "Content-Encoding: Identity")
-
-    assert (packed.status, packed.headers["accept-encoding"]) == (415, "identity")
-    assert "'gzip'" in packed.body.decode()
-    assert plain.status in (400, 404)

@@ -30,6 +30,7 @@ from ..base.errors import ShuttingDown
 from .errors import Encoded, SlowBody, TooLarge, clean_path, empty, error_response, register, told
 from .express import express
 from .guards import Guard
+from .packed import encoding_of, unpacked
 from .streaming import EventBody
 
 log = structlog.get_logger("trillama.access")
@@ -144,9 +145,11 @@ class Connection(TrioASGIHTTPConnection):
             return empty(307, {"Location": target})
         if self.app.draining:
             return error_response(ShuttingDown(), path)
-        encoding = headers.get(b"content-encoding", b"").decode("latin1").strip()
-        plain = encoding.lower() in ("", "identity")
-        return None if plain else error_response(Encoded(encoding), path)
+        try:
+            encoding_of(headers.get(b"content-encoding", b"").decode("latin1"), path)
+        except Encoded as error:
+            return error_response(error, path)
+        return None
 
     def _report(self) -> None:
         if self.app.access_log:
@@ -265,8 +268,11 @@ async def read_body(limit: int) -> bytes:
 
 
 async def read_as(decode: Callable[[bytes], _T]) -> _T:
-    """The body, decoded."""
+    """The body, unpacked and decoded."""
     body = await read_body(MAX_BODY)
+    header = current_request.headers.get("Content-Encoding", "")
+    if encoding := encoding_of(header, current_request.path):
+        body = await trio.to_thread.run_sync(unpacked, body, encoding, MAX_BODY)
     if len(body) < BIG_BODY:
         return decode(body)
     return await trio.to_thread.run_sync(decode, body)

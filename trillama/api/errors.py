@@ -7,7 +7,7 @@ family is a bug: it is logged with its traceback and told to the client without 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from quart import Response, current_app, request
@@ -33,15 +33,19 @@ class TooLarge(TrillamaError):
 
 
 class Encoded(TrillamaError):
-    """The body is compressed; nothing here unpacks what a stranger packed."""
+    """The body is compressed in a way that its path does not take.
+
+    Attributes:
+        taken: what a ``Content-Encoding`` may be there.
+    """
 
     status = 415
     code = "unsupported_content_encoding"
 
-    def __init__(self, encoding: str) -> None:
-        super().__init__(
-            f"Content-Encoding {encoding!r:.40} is not supported: send it uncompressed"
-        )
+    def __init__(self, encoding: str, taken: Sequence[str]) -> None:
+        self.taken = (*taken, "identity")
+        offer = ", ".join(self.taken)
+        super().__init__(f"Content-Encoding {encoding!r:.40} is not supported here, but {offer}")
 
 
 class NoRoute(TrillamaError):
@@ -67,7 +71,7 @@ def status_headers(error: TrillamaError) -> dict[str, str]:
     if isinstance(error, ShuttingDown):
         headers["Connection"] = "close"
     if isinstance(error, Encoded):
-        headers["Accept-Encoding"] = "identity"
+        headers["Accept-Encoding"] = ", ".join(error.taken)
     return headers
 
 
