@@ -12,7 +12,11 @@ from structlog.testing import capture_logs
 from tests.support.dialects import DIALECTS, SAID, WHOLE, terminals
 from tests.support.faults import Faults, Kind, Place, connections, striking
 from tests.support.house import House, Reply, ask, model
+from trillama.api import streaming
 from trillama.engine.fake import count
+
+EVENTS = [dialect for dialect, (path, _) in DIALECTS.items() if path.startswith("/v1/")]
+"""Dialects that say when nothing is said."""
 
 Request = tuple[str, dict[str, Any]]
 
@@ -69,6 +73,19 @@ async def test_of_an_answer(
 
     assert {"Desk.find", "Scheduler.acquire", "Answer.receive_many"} <= hit
     assert kind is not Kind.ERROR or not stream or "SocketStream.send_all" in hit
+
+
+@pytest.mark.parametrize("dialect", EVENTS)
+async def test_of_a_stream_that_begins_before_its_answer(
+    build: Callable[..., Any], dialect: str, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where the headers are out before the answer is: trouble can only be an event."""
+    monkeypatch.setattr(streaming, "SILENCE", 0.001)
+    house = await build(script=count(4))
+    path, fields = DIALECTS[dialect]
+    request = (path, {"model": "m", "stream": True, **fields})
+
+    assert "Pending.run" in await strike_everywhere(house, request, kind)
 
 
 async def test_of_an_answer_from_a_model_that_is_loaded_for_it(
