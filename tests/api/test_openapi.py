@@ -16,6 +16,7 @@ from tests.support.dialects import DIALECTS, WHOLE
 from tests.support.house import House, ask, model
 from trillama import __version__
 from trillama.engine.fake import fixed
+from trillama.wire.goshape import label, schema_of
 from trillama.wire.openapi import STRUCTS, TABLES
 
 ENOUGH = {"/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat", "/api/generate"}
@@ -57,6 +58,17 @@ async def test_bodies_are_described_as_they_are_read(build: Callable[..., Any]) 
     jsonschema.validate({"model": "m", "messages": [message]}, native["schema"])
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"messages": [{"role": 5}]}, native["schema"])
+
+
+def test_every_field_is_described() -> None:
+    """But for a label, which may be anything."""
+    silent = {
+        (path, name)
+        for path, table in TABLES.items()
+        for name, read in table.items()
+        if read is not label and not schema_of(read)
+    }
+    assert silent == set()
 
 
 # -- schemathesis ---------------------------------------------------------------------------------

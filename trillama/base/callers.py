@@ -64,7 +64,7 @@ def parse_timeout(name: str, value: object) -> float:
     """
     try:
         seconds = _seconds(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         seconds = math.nan
     if not seconds > 0:
         raise BadRequest(f"{name} must be seconds above 0 or a duration such as 90s or 2m")

@@ -92,5 +92,8 @@ def keep_alive_from_json(value: object) -> int | None:
         raise ValueError(f"Unsupported type: '{kind.get(type(value), type(value).__name__)}'")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("keep_alive must be finite")
-    ns = parse_duration(value) if isinstance(value, str) else round(value * SECOND)
+    if isinstance(value, str):
+        ns = parse_duration(value)
+    else:  # within bounds first, since a product may be infinite, which is no integer
+        ns = round(min(max(value, -1), FOREVER // SECOND + 1) * SECOND)
     return FOREVER if ns < 0 else min(ns, FOREVER)

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from ..base.durations import keep_alive_from_json
 from ..base.embeddings import EmbeddingRequest, Input, Vectors
 from ..base.errors import BadRequest, NotFound
 from . import gojson, goshape
@@ -32,24 +31,33 @@ class OpenAIEmbeddings(msgspec.Struct, kw_only=True):
     base64: bool = False
 
 
-def keep_alive(value: Any, place: Place) -> int | None:
-    """A duration as Ollama takes it."""
-    try:
-        return keep_alive_from_json(value)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+_TOKENS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+
+@goshape.described(anyOf=[{"type": "string"}, _TEXTS])
+def _input(value: Any, place: Place) -> Any:
+    """Looked at when everything else is read."""
+    return value
+
+
+@goshape.described(anyOf=[{"type": "string"}, _TEXTS, _TOKENS, {"type": "array", "items": _TOKENS}])
+def _openai_input(value: Any, place: Place) -> Any:
+    """The same, tokens too."""
+    return value
 
 
 COMMON: goshape.Table = {
     "model": goshape.string,
     "truncate": goshape.boolean,
-    "keep_alive": keep_alive,
+    "keep_alive": goshape.keep_alive,
     "options": goshape.mapping,
 }
-_EMBED: goshape.Table = {**COMMON, "input": goshape.anything, "dimensions": goshape.integer}
+_EMBED: goshape.Table = {**COMMON, "input": _input, "dimensions": goshape.integer}
 _EMBEDDINGS: goshape.Table = {**COMMON, "prompt": goshape.string}
 _OPENAI: goshape.Table = {
     **_EMBED,
+    "input": _openai_input,
     "encoding_format": goshape.string,
     "num_ctx": goshape.integer,
     "user": goshape.label,
@@ -78,7 +86,7 @@ def _is_token_list(value: Any) -> bool:
     return isinstance(value, list) and value != [] and all(map(_is_token, value))
 
 
-def _openai_input(value: Any) -> tuple[Input, ...]:
+def _openai_inputs(value: Any) -> tuple[Input, ...]:
     """OpenAI's input: a string, strings, tokens, or lists of tokens."""
     if value is None or value == []:
         raise BadRequest("invalid input")
@@ -132,7 +140,7 @@ def read_openai_embeddings(body: bytes) -> OpenAIEmbeddings:
         raise BadRequest(
             f"Invalid value for 'encoding_format' = {kind}. Supported values: ['float', 'base64']."
         )
-    inputs = _openai_input(found.pop("input", None))
+    inputs = _openai_inputs(found.pop("input", None))
     if not found.get("model", "").strip():
         raise NotFound(f"model '{found.get('model', '')}' not found")
     if "num_ctx" in found:

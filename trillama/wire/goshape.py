@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ..base.durations import keep_alive_from_json
 from ..base.errors import BadRequest, UnsupportedField
 from .gojson import kind_of
 
@@ -33,7 +34,7 @@ class Place:
         """The error for a value of the wrong kind."""
         shown = kind_of(value)
         if isinstance(value, float) and go_type == "int":
-            shown = f"number {value:g}" if value != int(value) else f"number {value}"
+            shown = f"number {value}" if value.is_integer() else f"number {value:g}"
         where = f"struct field {self.struct}.{self.path}" if self.path else "value"
         return BadRequest(f"json: cannot unmarshal {shown} into Go {where} of type {go_type}")
 
@@ -59,7 +60,9 @@ def table_schema(table: Table) -> dict[str, Any]:
     return {"type": "object", "properties": plain}
 
 
-def _told(**schema: Any) -> Callable[[Reader], Reader]:
+def described(**schema: Any) -> Callable[[Reader], Reader]:
+    """Say in JSON Schema's words what a reader reads."""
+
     def tell(read: Reader) -> Reader:
         _SCHEMAS[read] = schema
         return read
@@ -67,7 +70,7 @@ def _told(**schema: Any) -> Callable[[Reader], Reader]:
     return tell
 
 
-@_told(type="string")
+@described(type="string")
 def string(value: Any, place: Place) -> str:
     """A string."""
     if not isinstance(value, str):
@@ -75,7 +78,7 @@ def string(value: Any, place: Place) -> str:
     return value
 
 
-@_told(type="boolean")
+@described(type="boolean")
 def boolean(value: Any, place: Place) -> bool:
     """true or false."""
     if not isinstance(value, bool):
@@ -83,7 +86,7 @@ def boolean(value: Any, place: Place) -> bool:
     return value
 
 
-@_told(type="integer", minimum=-(2**63), maximum=2**63 - 1)
+@described(type="integer", minimum=-(2**63), maximum=2**63 - 1)
 def integer(value: Any, place: Place) -> int:
     """A number written without fraction or exponent, of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -96,12 +99,21 @@ def integer(value: Any, place: Place) -> int:
     return value
 
 
-@_told(type="object")
+@described(type="object")
 def mapping(value: Any, place: Place) -> dict[str, Any]:
     """An object of any members."""
     if not isinstance(value, dict):
         raise place.mismatch(value, "map[string]interface {}")
     return value
+
+
+@described(type=["string", "number"])
+def keep_alive(value: Any, place: Place) -> int | None:
+    """A duration as Ollama takes it, in nanoseconds."""
+    try:
+        return keep_alive_from_json(value)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 def anything(value: Any, place: Place) -> Any:
@@ -119,7 +131,7 @@ def refusals(refused: Refusals) -> Table:
 
 
 def _refusal(harmless: tuple[Any, ...]) -> Reader:
-    @_told(
+    @described(
         enum=list(harmless),
         description="known and not supported: other values are refused by name",
     )
@@ -130,7 +142,7 @@ def _refusal(harmless: tuple[Any, ...]) -> Reader:
     return refuse
 
 
-@_told(type="string", contentEncoding="base64")
+@described(type="string", contentEncoding="base64")
 def picture(value: Any, place: Place) -> bytes:
     """Standard padded base64; newlines in it are tolerated."""
     if isinstance(value, list) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
@@ -157,7 +169,7 @@ def list_of(read: Reader, go_type: str) -> Reader:
             raise place.mismatch(value, go_type)
         return [read(item, place) for item in value if item is not None]
 
-    return _told(type="array", items=schema_of(read))(reader)
+    return described(type="array", items=schema_of(read))(reader)
 
 
 def struct_of(table: Table, go_type: str, make: Callable[..., Any] = dict) -> Reader:
@@ -168,7 +180,7 @@ def struct_of(table: Table, go_type: str, make: Callable[..., Any] = dict) -> Re
             raise place.mismatch(value, go_type)
         return make(**fields(value, table, place))
 
-    return _told(**table_schema(table))(reader)
+    return described(**table_schema(table))(reader)
 
 
 def fields(members: Mapping[str, Any], table: Table, place: Place) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class CreateRequest(msgspec.Struct, kw_only=True):
     stream: bool = True
 
 
+@goshape.described(anyOf=[{"type": "string"}, {"type": "array", "items": {"type": "string"}}])
 def _texts(value: Any, place: Place) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,) if value else ()
@@ -78,12 +79,14 @@ def _texts(value: Any, place: Place) -> tuple[str, ...]:
     raise place.mismatch(value, "string")
 
 
+@goshape.described(type="object", additionalProperties={"type": "string"})
 def _digests(value: Any, place: Place) -> dict[str, str]:
     if not isinstance(value, dict):
         raise place.mismatch(value, "map[string]string")
     return {name: goshape.string(digest, place) for name, digest in value.items()}
 
 
+@goshape.described(type="array", items=goshape.schema_of(MESSAGE))
 def _messages(value: Any, place: Place) -> tuple[Message, ...]:
     return tuple(goshape.list_of(MESSAGE, "[]api.Message")(value, place))
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from ..base.durations import keep_alive_from_json
 from ..base.errors import BadRequest, NotFound, Unsupported
 from ..base.messages import Message, ToolCall, ToolFunction
 from ..base.turns import ToolChoice, TurnRequest
@@ -59,6 +58,7 @@ class ChatRequest(_Common, kw_only=True):
     tool_choice: ToolChoice = ToolChoice()
 
 
+@goshape.described(type=["boolean", "string"])
 def _think(value: Any, place: Place) -> bool | str:
     if isinstance(value, bool) or value in THINK_LEVELS:
         return value  # type: ignore[no-any-return]
@@ -68,13 +68,13 @@ def _think(value: Any, place: Place) -> bool | str:
     raise BadRequest(f"think must be a boolean or string ({words}, true, or false)")
 
 
-def _keep_alive(value: Any, place: Place) -> int | None:
-    try:
-        return keep_alive_from_json(value)
-    except ValueError as error:
-        raise BadRequest(str(error)) from None
+@goshape.described(anyOf=[{"enum": ["", "json"]}, {"type": "object"}])
+def _format(value: Any, place: Place) -> Any:
+    """Looked at with the rules that could stand beside it."""
+    return value
 
 
+@goshape.described(type="object")
 def _arguments(value: Any, place: Place) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadRequest("Value looks like object, but can't find closing '}' symbol")
@@ -117,8 +117,8 @@ _MESSAGE: goshape.Table = {
 _COMMON: goshape.Table = {
     "model": goshape.string,
     "stream": goshape.boolean,
-    "format": goshape.anything,
-    "keep_alive": _keep_alive,
+    "format": _format,
+    "keep_alive": goshape.keep_alive,
     "options": goshape.mapping,
     "think": _think,
     "truncate": goshape.boolean,

@@ -40,6 +40,15 @@ def _text_of(document: Any) -> str:
     return found
 
 
+@goshape.described(
+    type="array",
+    items={
+        "anyOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        ]
+    },
+)
 def _documents(value: Any, place: Place) -> list[Any]:
     if not isinstance(value, list):
         raise place.mismatch(value, "[]string")

@@ -16,6 +16,7 @@ from ..base.errors import BadRequest, NotFound
 from ..base.turns import TurnRequest
 from . import gojson, goshape
 from .goshape import Place, Refusals
+from .native import BODIES as NATIVE
 from .native import chat_turn, read_chat
 
 Mixed = list[str | int]
@@ -49,6 +50,10 @@ class DetokenizeRequest(msgspec.Struct, kw_only=True):
     tokens: list[int] = []
 
 
+_PART = {"type": ["string", "integer"]}
+
+
+@goshape.described(anyOf=[_PART, {"type": "array", "items": _PART}])
 def _mixed(value: Any, place: Place) -> Mixed:
     parts = value if isinstance(value, list) else [value]
     for part in parts:
@@ -57,13 +62,19 @@ def _mixed(value: Any, place: Place) -> Mixed:
     return parts
 
 
+@goshape.described(**goshape.schema_of(NATIVE["/api/chat"]["messages"]))
+def _conversation(value: Any, place: Place) -> Any:
+    """Read with the rest of a chat's body."""
+    return value
+
+
 REFUSED: Refusals = {"media_type": ("", "text")}
 """Media are not there yet."""
 
 _TOKENIZE: goshape.Table = {
     "model": goshape.string,
     "content": _mixed,
-    "messages": goshape.anything,
+    "messages": _conversation,
     **goshape.refusals(REFUSED),
     "add_special": goshape.boolean,
     "parse_special": goshape.boolean,

@@ -95,6 +95,7 @@ def tool(value: Any, place: Place) -> dict[str, Any]:
 tools = goshape.list_of(tool, "api.Tools")
 
 
+@goshape.described(type=["string", "object"])
 def tool_choice(value: Any, place: Place) -> ToolChoice:
     """``auto``, ``none``, ``required`` or ``{"type": "function", "function": {"name": …}}``.
 

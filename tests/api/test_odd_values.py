@@ -1,0 +1,71 @@
+"""Values at the edge of what JSON can say, in every field: an answer or a refusal, never a 500."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.dialects import DIALECTS, WHOLE
+from tests.support.house import ask, connect, model
+from trillama.base.options import Options
+from trillama.engine.fake import fixed
+from trillama.wire.openapi import STRUCTS, TABLES
+
+ODD: tuple[str, ...] = (
+    "1" + "0" * 400, "-1e308", "1e400", "-9223372036854775809", r'"\ud800"', r'"\u0000"', '""',
+    "[]", "[[]]", "[null]", "{}", '{"": null}', "true",
+)  # fmt: skip
+BODIES = {path: {"model": "m", **body} for path, body in (*DIALECTS.values(), *WHOLE.items())}
+
+
+def fields(path: str) -> Iterator[str]:
+    """The members of a body."""
+    if path in TABLES:
+        yield from TABLES[path]
+    else:
+        yield from STRUCTS[path].kind.__struct_encode_fields__
+
+
+def bodies(path: str) -> Iterator[bytes]:
+    """Bodies that work but for one member, which is odd."""
+    for name in fields(path):
+        rest = {key: value for key, value in BODIES[path].items() if key != name}
+        for odd in ODD:
+            yield f"{json.dumps(rest)[:-1]}, {json.dumps(name)}: {odd}}}".encode()
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_no_odd_value_breaks_a_request(build: Callable[..., Any], path: str) -> None:
+    """In every field of every body, one at a time, on one connection."""
+    house = await build(model("m"), model("ranker"), script=fixed("ok"))
+    wire = await connect(house)
+    broken = []
+    with capture_logs():
+        for body in bodies(path):
+            await wire.send("POST", path, body)
+            reply = await wire.reply()
+            if reply.status >= 500 or b"internal server error" in reply.body:
+                broken.append((body[-80:], reply.body[:200]))
+
+    assert broken == []
+    await house.until(house.at_rest)
+
+
+@pytest.mark.parametrize("odd", ODD)
+async def test_no_odd_option_breaks_a_request(build: Callable[..., Any], odd: str) -> None:
+    """In every option."""
+    house = await build(script=fixed("ok"))
+    broken = []
+    with capture_logs():
+        for name in Options.__struct_fields__:
+            body = f'{{"model": "m", "prompt": "x", "options": {{"{name}": {odd}}}}}'.encode()
+            reply = await ask(house, "POST", "/api/generate", body)
+            if reply.status >= 500 or b"internal server error" in reply.body:
+                broken.append((name, reply.body[:200]))
+
+    assert broken == []
+    await house.until(house.at_rest)
