@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.dialects import DIALECTS, WHOLE
-from tests.support.house import ask, connect, model
+from tests.support.house import CHATML, ask, connect, model
+from tests.support.rich import RICH, places, replaced
 from trillama.base.options import Options
 from trillama.engine.fake import fixed
 from trillama.wire.openapi import STRUCTS, TABLES
@@ -20,6 +21,13 @@ ODD: tuple[str, ...] = (
     "[]", "[[]]", "[null]", "{}", '{"": null}', "true",
 )  # fmt: skip
 BODIES = {path: {"model": "m", **body} for path, body in (*DIALECTS.values(), *WHOLE.items())}
+
+MARK = "\N{OBJECT REPLACEMENT CHARACTER}"
+ABLE = model(
+    "m",
+    capabilities=("completion", "thinking", "tools"),
+    chat_template=CHATML + "{# tools <tool_call> #}",
+)
 
 
 def fields(path: str) -> Iterator[str]:
@@ -66,6 +74,30 @@ async def test_no_odd_option_breaks_a_request(build: Callable[..., Any], odd: st
             reply = await ask(house, "POST", "/api/generate", body)
             if reply.status >= 500 or b"internal server error" in reply.body:
                 broken.append((name, reply.body[:200]))
+
+    assert broken == []
+    await house.until(house.at_rest)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", RICH)
+async def test_no_odd_value_breaks_what_is_nested(build: Callable[..., Any], path: str) -> None:
+    """In every part of a body that uses much, one at a time."""
+    house = await build(ABLE, model("ranker"), script=fixed("ok"))
+    wire = await connect(house)
+    name = "ranker" if "rerank" in path else "m"
+    whole = {"model": name, **RICH[path]}
+    broken = []
+    await wire.send("POST", path, json.dumps(whole).encode())
+    assert (await wire.reply()).status == 200
+    with capture_logs():
+        for at in places(whole):
+            for odd in ODD:
+                body = json.dumps(replaced(whole, at, MARK)).replace(json.dumps(MARK), odd)
+                await wire.send("POST", path, body.encode())
+                reply = await wire.reply()
+                if reply.status >= 500 or b"internal server error" in reply.body:
+                    broken.append((at, odd[:30], reply.body[:200]))
 
     assert broken == []
     await house.until(house.at_rest)
