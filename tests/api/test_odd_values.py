@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.dialects import DIALECTS, WHOLE
+from tests.support.gguf_bytes import small_model
 from tests.support.house import CHATML, ask, connect, model
 from tests.support.rich import RICH, places, replaced
 from trillama.base.options import Options
 from trillama.engine.fake import fixed
+from trillama.models import bundled
+from trillama.models.store import ModelStore
 from trillama.wire.openapi import STRUCTS, TABLES
 
 ODD: tuple[str, ...] = (
@@ -38,10 +42,10 @@ def fields(path: str) -> Iterator[str]:
         yield from STRUCTS[path].kind.__struct_encode_fields__
 
 
-def bodies(path: str) -> Iterator[bytes]:
+def bodies(path: str, works: dict[str, Any]) -> Iterator[bytes]:
     """Bodies that work but for one member, which is odd."""
     for name in fields(path):
-        rest = {key: value for key, value in BODIES[path].items() if key != name}
+        rest = {key: value for key, value in works.items() if key != name}
         for odd in ODD:
             yield f"{json.dumps(rest)[:-1]}, {json.dumps(name)}: {odd}}}".encode()
 
@@ -53,7 +57,7 @@ async def test_no_odd_value_breaks_a_request(build: Callable[..., Any], path: st
     wire = await connect(house)
     broken = []
     with capture_logs():
-        for body in bodies(path):
+        for body in bodies(path, BODIES[path]):
             await wire.send("POST", path, body)
             reply = await wire.reply()
             if reply.status >= 500 or b"internal server error" in reply.body:
@@ -61,6 +65,38 @@ async def test_no_odd_value_breaks_a_request(build: Callable[..., Any], path: st
 
     assert broken == []
     await house.until(house.at_rest)
+
+
+LIBRARY: dict[str, tuple[str, dict[str, Any]]] = {
+    "/api/show": ("POST", {"model": "x"}),
+    "/api/copy": ("POST", {"source": "x", "destination": "y"}),
+    "/api/create": ("POST", {"model": "y", "from": "x", "stream": False}),
+    "/api/pull": ("POST", {"model": "z", "stream": False}),
+    "/api/push": ("POST", {"model": "x", "stream": False}),
+    "/api/delete": ("DELETE", {"model": "y"}),
+}
+
+
+@pytest.mark.parametrize("path", LIBRARY)
+async def test_no_odd_value_breaks_the_library(
+    build: Callable[..., Any], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same with the routes that change the store, and the model is still there."""
+    monkeypatch.setattr(bundled, "bundled_file", lambda: None)
+    store = ModelStore(tmp_path / "models")
+    house = await build(store=store, offline=True)
+    weights = {"w.gguf": store.blobs.publish_bytes(small_model())}
+    await ask(house, "POST", "/api/create", {"model": "x", "files": weights})
+    method, works = LIBRARY[path]
+    broken = []
+    with capture_logs():
+        for body in bodies(path, works):
+            reply = await ask(house, method, path, body)
+            if b"internal server error" in reply.body:
+                broken.append((body[-80:], reply.body[:200]))
+
+    assert broken == []
+    assert store.find("x").weights
 
 
 @pytest.mark.parametrize("odd", ODD)
