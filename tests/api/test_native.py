@@ -312,6 +312,26 @@ async def test_a_debug_record_shows_the_prompt(build: Callable[..., Any]) -> Non
     assert raw["_debug_info"] == {"rendered_template": "<x>"}
 
 
+async def test_a_debug_record_shows_where_pictures_stand(build: Callable[..., Any]) -> None:
+    """A tag for each, numbered through the conversation, in its place or before the text."""
+    house = await build()
+    two = ["aGk=", "aGk="]
+    messages = [
+        {"role": "user", "content": "See [img] here", "images": two},
+        {"role": "user", "content": "this", "images": two[:1]},
+    ]
+    said = (await chat(house, "", messages=messages, _debug_render_only=True)).json()
+    asked = (await generate(house, "x", images=two[:1], _debug_render_only=True)).json()
+    refused = await chat(house, "", messages=messages)
+
+    assert "[img-1]See [img-0] here" in said["_debug_info"]["rendered_template"]
+    assert "[img-2]this" in said["_debug_info"]["rendered_template"]
+    assert said["_debug_info"]["image_count"] == 3
+    assert "[img-0]x" in asked["_debug_info"]["rendered_template"]
+    assert refused.status == 400
+    assert refused.json()["error"] == "not supported by this version of trillama: images"
+
+
 # -- thinking -------------------------------------------------------------------------------------
 
 

@@ -34,7 +34,8 @@ async def _answer(
     if turn.only_loads:
         return Response(records.nothing_said(await desk.load(turn, caller())), content_type=JSON)
     if request.debug_render_only:
-        return Response(records.rendered(await desk.show(turn)), content_type=JSON)
+        pictures = sum(len(message.images) for message in turn.messages)
+        return Response(records.rendered(await desk.show(turn), pictures), content_type=JSON)
     here = visit()
     answer = here.held.enter_context(await desk.begin(turn, here.id, caller()))
     return await (stream(answer, records) if request.stream else _whole(answer, records))

@@ -33,6 +33,7 @@ from ..models.capabilities import COMPLETION, THINKING, TOOLS
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Lease, Scheduler
 from ..prompts.parsers.family import new_id
+from ..prompts.pictures import tagged
 from ..runner_pool import Answer, Tokenizer
 from .callers import Deadline
 from .logprobs import token_logprobs
@@ -251,11 +252,11 @@ class Desk:
     async def show(self, request: TurnRequest) -> str:
         """The text the model would be given; the model need not be loaded."""
         model = await self.find(request.model)
-        _check(model, request)
+        _check(model, request, only_shown=True)
         await _prepare(model, request)
         async with self.tokenizer(model) as tokenizer:
             prompter = Prompter(tokenizer, model, request, _think(model, request))
-            return await prompter.render(conversation(model, request))
+            return await prompter.render(tagged(conversation(model, request)))
 
     async def preview(self, request: TurnRequest) -> Tokens:
         """The prompt as the model would be given it, uncut, int32; it need not be loaded."""
@@ -326,14 +327,6 @@ async def _prepare(model: InstalledModel, request: TurnRequest) -> None:
         await trio.to_thread.run_sync(prepare, model, request)
 
 
-def _refuse_what_is_missing(request: TurnRequest) -> None:
-    asked = {
-        "images": any(message.images for message in request.messages),
-    }
-    if missing := [name for name, wanted in asked.items() if wanted]:
-        raise Unsupported(f"not supported by this version of trillama: {', '.join(missing)}")
-
-
 async def _guide(lease: Lease, request: TurnRequest, prompt: Prompt) -> Guide | None:
     """The rule an answer keeps; who wants log-probabilities has every token sampled."""
     rule = request.constraint or prompt.rule
@@ -349,9 +342,10 @@ async def _guide(lease: Lease, request: TurnRequest, prompt: Prompt) -> Guide | 
         return None
 
 
-def _check(model: InstalledModel, request: TurnRequest) -> Options:
+def _check(model: InstalledModel, request: TurnRequest, *, only_shown: bool = False) -> Options:
     """What the request asks of the model, or why it cannot be had."""
-    _refuse_what_is_missing(request)
+    if not only_shown and any(message.images for message in request.messages):
+        raise Unsupported("not supported by this version of trillama: images")
     if COMPLETION not in model.capabilities:
         raise BadRequest(f'"{request.model}" does not support {request.verb}')
     if request.tools and TOOLS not in model.capabilities:

@@ -206,11 +206,7 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
     """
     if not request.model.strip():
         raise NotFound(f"model '{request.model}' not found")
-    _refuse(
-        {
-            "images": bool(request.images),
-        }
-    )
+    _refuse({"images": bool(request.images) and not request.debug_render_only})
     common = _common(request) | {"verb": "generate"}
     if request.raw:
         if request.template or request.system or request.context:
@@ -220,11 +216,11 @@ def generate_turn(request: GenerateRequest) -> TurnRequest:
         return TurnRequest(raw=request.prompt, **common)
     if request.suffix:  # a gap has neither system text nor history
         common |= {"suffix": request.suffix}
-    roles = (("system", "" if request.suffix else request.system), ("user", request.prompt))
+    asked = [Message("user", request.prompt, images=tuple(request.images))]
+    if request.system and not request.suffix:
+        asked.insert(0, Message("system", request.system))
     return TurnRequest(
-        messages=tuple(Message(role, text) for role, text in roles if text)
-        if request.prompt
-        else (),
+        messages=tuple(asked) if request.prompt else (),
         template=request.template,
         prefix=None if request.context is None else tuple(request.context),
         wants_tokens=True,
@@ -241,7 +237,8 @@ def chat_turn(request: ChatRequest) -> TurnRequest:
     """
     if not request.model.strip():
         raise BadRequest("model is required")
-    _refuse({"images": any(message.images for message in request.messages)})
+    shown = request.debug_render_only
+    _refuse({"images": not shown and any(message.images for message in request.messages)})
     return TurnRequest(
         messages=tuple(request.messages),
         tools=tuple(request.tools),

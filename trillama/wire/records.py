@@ -104,15 +104,16 @@ class Records:
         """The object that answers a mere load or unload."""
         return self._record(Piece(), b',"done":true,"done_reason":"' + reason.encode() + b'"}')
 
-    def rendered(self, template: str) -> bytes:
-        """The object that shows a rendered prompt instead of an answer."""
+    def rendered(self, template: str, pictures: int = 0) -> bytes:
+        """The object that shows a rendered prompt instead of an answer, and how many pictures."""
+        count = {"image_count": pictures} if pictures else {}
         return encode(
             {
                 "model": self._model,
                 "created_at": self._clock.utc(),
                 **self._debug,
                 "done": False,
-                "_debug_info": {"rendered_template": template},
+                "_debug_info": {"rendered_template": template, **count},
             }
         )
 
