@@ -60,7 +60,7 @@ from .models.registry.push import Pusher
 from .models.registry.transfers import Transfers
 from .models.store import ModelStore
 from .models.validation import validate_weights
-from .nursery_scheduler import Scheduler, SchedulerLimits
+from .nursery_scheduler import Room, Scheduler, SchedulerLimits
 from .runner_pool import RunnerPool
 
 log = structlog.get_logger(__name__)
@@ -113,6 +113,12 @@ class Server:
                 max_queue=settings.max_queue,
                 keep_alive=settings.keep_alive,
                 load_timeout=settings.load_timeout,
+            ),
+            room=Room(
+                backend.devices,
+                limit=settings.memory_limit,
+                overhead=settings.gpu_overhead,
+                spread=settings.sched_spread,
             ),
         )
         self.desk = Desk(store, self.scheduler, settings)
@@ -169,12 +175,18 @@ class Server:
                 self.broken.set()
 
     async def _open_store(self) -> None:
-        """Clear away what a crash left behind, and see that the bundled model is there."""
+        """Clear away what a crash left behind, see that the bundled model is there, and load what
+        is to be there from the start."""
         try:
             if isinstance(self.store, ModelStore):
                 await trio.to_thread.run_sync(_prepare, self.store)
         finally:
             self.desk.ready.set()
+        for name in self.settings.preload:
+            try:
+                await self.desk.preload(name)
+            except TrillamaError as error:
+                log.warning("not preloaded", model=name, reason=error.message)
 
     async def drain(self) -> None:
         """Refuse new requests and let running ones end, for as long as the settings allow."""

@@ -30,6 +30,7 @@ from .base.durations import SECOND, format_duration
 from .base.errors import Busy, ModelLoadError, ShuttingDown, TrillamaError
 from .residency.leases import Lease
 from .residency.plan import Fits, Plan, always_fits, plan
+from .residency.room import Room
 from .residency.tenants import (
     Resident,
     SchedulerLimits,
@@ -38,6 +39,7 @@ from .residency.tenants import (
     Tenant,
     TenantState,
     Waiter,
+    phases,
 )
 from .runner_pool import QUEUE_FULL, Pace, Runner, RunnerPool, RunnerSpec, Tokenizer
 
@@ -46,6 +48,7 @@ __all__ = [
     "Lease",
     "Plan",
     "Resident",
+    "Room",
     "Scheduler",
     "SchedulerLimits",
     "SchedulerStatistics",
@@ -63,7 +66,9 @@ class Scheduler:
     """Shares the room in memory between the models that are asked for.
 
     Args:
-        fits: whether a model fits beside others; asked before every load but the first.
+        room: the memory there is; without it nobody looks.
+        fits: whether a model fits beside others, asked before every load but the first; by
+            default what the room says.
         wall_clock: nanoseconds since the epoch.
     """
 
@@ -72,12 +77,14 @@ class Scheduler:
         pool: RunnerPool,
         limits: SchedulerLimits | None = None,
         *,
-        fits: Fits = always_fits,
+        room: Room | None = None,
+        fits: Fits | None = None,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._pool = pool
         self._limits = limits or SchedulerLimits()
-        self._fits = fits
+        self._room = room
+        self._fits = fits or (room.fits if room else always_fits)
         self._wall_clock = wall_clock
         self._nursery: trio.Nursery | None = None
         self._draining = False
@@ -134,7 +141,7 @@ class Scheduler:
         Raises:
             Busy: too many requests wait for models.
             ShuttingDown: the server drains.
-            ModelLoadError: the load failed.
+            ModelLoadError: the load failed, or the model is larger than the machine.
         """
         waiter = Waiter(spec, keep_alive)
         self._enlist(waiter)
@@ -151,6 +158,8 @@ class Scheduler:
     def _enlist(self, waiter: Waiter) -> None:
         if self._draining or self._nursery is None:
             raise ShuttingDown()
+        if self._room is not None and waiter.spec.key not in self._tenants:
+            self._room.check(waiter.spec)
         decided = plan([*self._waiters, waiter], self._tenants, self._limits, self._fits)
         waiting = len(self._waiters)
         if waiter not in decided.serve and waiting >= max(1, self._limits.max_queue):
@@ -294,7 +303,8 @@ class Scheduler:
             tenant.set_timer(self._limits)
             try:
                 progressed = functools.partial(self._progressed, tenant)
-                runner = await self._pool.start(tenant.spec, nursery, progressed)
+                tenant.placed = self._room.placed(tenant.spec) if self._room else tenant.spec
+                runner = await self._pool.start(tenant.placed, nursery, progressed)
             except TrillamaError as error:
                 self._load_failed(tenant, error)
                 return None
@@ -348,20 +358,27 @@ class Scheduler:
     def residents(self) -> list[Resident]:
         """Models that are ready, in no particular order."""
         return [
-            Resident(
-                name=tenant.spec.name,
-                key=tenant.spec.key,
-                spec=tenant.spec,
-                size=tenant.runner.facts.size,
-                context_length=tenant.runner.context_length,
-                users=tenant.users,
-                expires_at=self._expires_at(tenant),
-                stopping=tenant.stopping,
-                queue=tuple(tenant.runner.queue()),
-            )
+            self._resident(tenant, tenant.runner)
             for tenant in self._tenants.values()
             if tenant.runner is not None and tenant.state is TenantState.READY
         ]
+
+    def _resident(self, tenant: Tenant, runner: Runner) -> Resident:
+        spec = tenant.placed or tenant.spec
+        cells = runner.limits.cells if spec.generates else 0
+        taken = self._room.taken(spec, cells) if self._room else None
+        return Resident(
+            name=spec.name,
+            key=spec.key,
+            spec=spec,
+            size=taken.total if taken else runner.facts.size,
+            size_vram=taken.gpu if taken else 0,
+            context_length=runner.context_length,
+            users=tenant.users,
+            expires_at=self._expires_at(tenant),
+            stopping=tenant.stopping,
+            queue=tuple(runner.queue()),
+        )
 
     def _expires_at(self, tenant: Tenant) -> int:
         left = tenant.expires() - trio.current_time()
@@ -370,17 +387,9 @@ class Scheduler:
 
     def statistics(self) -> SchedulerStatistics:
         """Counts for the metrics and for tests."""
-        tenants = list(self._tenants.values())
-        states = [tenant.state for tenant in tenants]
         return SchedulerStatistics(
             waiting=len(self._waiters),
-            loading=tuple(
-                (tenant.spec.name, tenant.progress)
-                for tenant in tenants
-                if tenant.state is TenantState.LOADING
-            ),
-            ready=states.count(TenantState.READY),
-            leaving=states.count(TenantState.LEAVING),
+            **phases(self._tenants.values()),
             users=self._leases,
             draining=self._draining,
             totals=copy.copy(self._totals),

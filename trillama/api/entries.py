@@ -83,6 +83,7 @@ def process_entry(
         ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
     )
     trained = model.details.context_length if model else 0
+    known = resident.spec.footprint is not None
     details = {**_details(model), "parent_model": ""} if model else {**empty, "families": None}
     return {
         "name": resident.name,
@@ -91,7 +92,7 @@ def process_entry(
         "digest": model.digest if model else "",
         "details": details,
         "expires_at": local_time(resident.expires_at),
-        "size_vram": resident.size if on_gpu else 0,
+        "size_vram": resident.size_vram if known else resident.size * on_gpu,
         "context_length": min(resident.context_length, trained or resident.context_length),
         **_filled({"queue": [queue_entry(queued, client) for queued in resident.queue]}),
     }

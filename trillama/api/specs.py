@@ -41,7 +41,6 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
     """
     own = model.parameters.get("num_ctx")
     cells = max(settings.context_length or DEFAULT_CELLS, own if isinstance(own, int) else 0)
-    kind = settings.kv_cache_type or "f16"
     live = min(settings.num_parallel or MAX_LIVE, MAX_SEQUENCES)
     return RunnerSpec(
         key=str(model.weights),
@@ -52,18 +51,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             main_gpu=options.main_gpu,
             use_mmap=options.use_mmap,
         ),
-        context=ContextParams(
-            cells=cells,
-            streams=_streams(settings),
-            kv_memory=settings.kv_memory,
-            sequences=min(max(2 * live, SEQUENCES), MAX_SEQUENCES),
-            outputs=live,
-            micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
-            threads=options.num_thread or settings.num_thread,
-            cache_type_k=kind,
-            cache_type_v=kind,
-            flash_attention=settings.flash_attention,
-        ),
+        context=_context(options, settings, cells, live),
         policy=Policy(
             max_live=settings.num_parallel and live,
             step_budget=settings.step_budget,
@@ -77,6 +65,24 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         stall_timeout=settings.stall_timeout,
         max_queue=settings.max_queue,
         max_queue_tokens=settings.max_queue_tokens,
+        footprint=model.footprint,
+    )
+
+
+def _context(options: Options, settings: Settings, cells: int, live: int) -> ContextParams:
+    """How the context is opened, for ``live`` answers at once."""
+    kind = settings.kv_cache_type or "f16"
+    return ContextParams(
+        cells=cells,
+        streams=_streams(settings),
+        kv_memory=settings.kv_memory,
+        sequences=min(max(2 * live, SEQUENCES), MAX_SEQUENCES),
+        outputs=live,
+        micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
+        threads=options.num_thread or settings.num_thread,
+        cache_type_k=kind,
+        cache_type_v=kind,
+        flash_attention=settings.flash_attention,
     )
 
 

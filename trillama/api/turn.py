@@ -245,6 +245,16 @@ class Desk:
             with await self._acquire(model, options, request):
                 return "load"
 
+    async def preload(self, name: str) -> None:
+        """Load a model before anybody asks for it; it stays as long as any.
+
+        Raises:
+            TrillamaError: it cannot be loaded.
+        """
+        model = await self.find(name)
+        options, _ = merge_options(Options(), model.parameters)
+        (await self.scheduler.acquire(runner_spec(model, options, self.settings))).release()
+
     def tokenizer(self, model: InstalledModel) -> AbstractAsyncContextManager[Tokenizer]:
         """What tokenises for a model without loading more of it than its vocabulary."""
         return self.scheduler.tokenizer(runner_spec(model, Options(), self.settings))

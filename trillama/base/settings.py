@@ -39,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         context_length: positions a request may use and KV cells of a model's pool; 0 chooses.
         kv_layout: "streams" (each request ``context_length`` cells of its own), "unified" (one pool
             of them for all), or "auto": streams where ``num_parallel`` is set and they fit.
+        memory_limit: bytes of the host's memory that all models together may take; 0 for no limit.
+        gpu_overhead: bytes of each GPU that are not for models.
+        sched_spread: use all GPUs even where one would do.
+        preload: models to load at the start.
         kv_memory: bytes that streams may take; 0 means a share of what is free.
         origins: extra CORS origins, before the built-in ones.
         flash_attention: None lets the library decide.
@@ -74,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context_length: int = 0
     kv_layout: str = "auto"
     kv_memory: int = 0
+    memory_limit: int = 0
+    gpu_overhead: int = 0
+    sched_spread: bool = False
+    preload: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     flash_attention: bool | None = None
     kv_cache_type: str = ""
@@ -203,6 +211,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "context_length": _uint,
     "kv_layout": _one_of("auto", "streams", "unified"),
     "kv_memory": _bytes,
+    "memory_limit": _bytes,
+    "gpu_overhead": _bytes,
+    "sched_spread": _bool,
+    "preload": _list,
     "origins": _list,
     "flash_attention": _bool,
     "kv_cache_type": _one_of(*CACHE_TYPES),

@@ -79,11 +79,12 @@ def _available() -> int:
 def _describe(pointer: int) -> Device:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     _memory(pointer, ctypes.byref(free), ctypes.byref(total))
+    kind = _KINDS.get(_type(pointer), "unknown")
     return Device(
         name=(_name(pointer) or b"").decode("utf-8", "replace"),
         description=(_description(pointer) or b"").decode("utf-8", "replace"),
-        kind=_KINDS.get(_type(pointer), "unknown"),
-        free=free.value,
+        kind=kind,
+        free=_available() if kind == "cpu" else free.value,
         total=total.value,
     )
 

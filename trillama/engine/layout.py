@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from trillama.base.memory import ELEMENT_BYTES
+
 from .base import Attention, ContextParams, MemoryKind
 from .guards import CELL_STEP, PLAIN_TYPES
 
@@ -22,8 +24,6 @@ POOLED_LIVE = 16
 """Sequences that generate at once in such a pool when nobody says."""
 MOST_SCORES = 1 << 30
 """Bytes that the scores of plain attention may take: beyond, flash attention makes none."""
-_ELEMENT_BYTES = {"f32": 4.0, "q8_0": 34 / 32, "q4_0": 18 / 32, "q4_1": 20 / 32, "iq4_nl": 18 / 32}
-_ELEMENT_BYTES |= {"q5_0": 22 / 32, "q5_1": 24 / 32, "f16": 2.0, "bf16": 2.0, "": 2.0}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def settle(params: ContextParams, around: Surroundings) -> ContextParams:
 def cell_bytes(params: ContextParams, around: Surroundings) -> int:
     """Bytes of one cell with its keys and values."""
     types = (params.cache_type_k, params.cache_type_v)
-    return int(around.cell_elements * sum(_ELEMENT_BYTES[name] for name in types))
+    return int(around.cell_elements * sum(ELEMENT_BYTES[name] for name in types))
 
 
 def _with_kernel(params: ContextParams, around: Surroundings) -> ContextParams:

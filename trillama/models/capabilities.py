@@ -10,10 +10,12 @@ from collections.abc import Sequence
 
 import msgspec
 
+from trillama.base.memory import Footprint
 from trillama.prompts.choice import Templates, go_template_of, uses_go
 from trillama.prompts.detect import jinja_thinks, jinja_uses_tools
 from trillama.prompts.parsers.choose import THINKING_PARSERS, family_named
 
+from .footprint import footprint
 from .ggml_types import file_type_name
 from .gguf import GgufFile, Value
 from .manifest import Config
@@ -40,6 +42,7 @@ class WeightFacts(msgspec.Struct, frozen=True):
     audio_encoder: bool
     fill: bool = False
     tool_template: str = ""
+    footprint: Footprint | None = None
 
 
 class Details(msgspec.Struct, frozen=True):
@@ -82,6 +85,7 @@ def weight_facts(file: GgufFile) -> WeightFacts:
         audio_encoder=_has_audio_encoder(file),
         fill=all(f"tokenizer.ggml.fim_{part}_token_id" in file.metadata for part in _FILL),
         tool_template=file.text("tokenizer.chat_template.tool_use"),
+        footprint=footprint(file),
     )
 
 

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from trillama.base.errors import CorruptModel, NotFound
+from trillama.base.memory import Footprint
 from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.base.names import Digest, ModelName
 from trillama.blobs import BlobStore
@@ -49,6 +50,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
         by_go: that template makes the prompts, not the Jinja text.
         parameters: the params layers, later ones over earlier ones.
         licenses: blobs of license texts, see ``ModelStore.licenses``.
+        footprint: what its weights and contexts take of memory.
     """
 
     name: ModelName
@@ -70,6 +72,11 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}
     messages: tuple[Message, ...] = ()
     licenses: tuple[Digest, ...] = ()
+    footprint: Footprint | None = None
+
+
+PER_BLOCK = 512
+"""Elements of an array of the header that may be one for each block; longer ones are not kept."""
 
 
 class FactsCache:
@@ -86,7 +93,7 @@ class FactsCache:
             if digest in self._known:
                 return self._known[digest]
         try:
-            facts = weight_facts(read_gguf(self._blobs.path(digest), keep_arrays=0))
+            facts = weight_facts(read_gguf(self._blobs.path(digest), keep_arrays=PER_BLOCK))
         except NotFound:
             return None  # not remembered: a pull may bring it
         except CorruptModel as error:
@@ -209,5 +216,6 @@ def read_installed(
         system=reader.text(media.SYSTEM),
         parameters=reader.parameters(),
         messages=reader.messages(),
+        footprint=facts.footprint if facts and len(models) == 1 else None,
         licenses=reader.digests(media.LICENSE),
     )

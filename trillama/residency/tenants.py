@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -62,6 +64,7 @@ class Tenant:
         since: trio's clock at the last progress of the load, or when the last user left.
         deserted: trio's clock when the last waiter of a load left; inf while somebody waits.
         scope: its deadline is the next thing due; cancelled to wake the tenant's task.
+        placed: the spec with its layers in their places, as it is loaded.
     """
 
     spec: RunnerSpec
@@ -74,6 +77,7 @@ class Tenant:
     since: float = 0.0
     deserted: float = math.inf
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    placed: RunnerSpec | None = None
 
     @property
     def idle(self) -> bool:
@@ -118,7 +122,7 @@ class Resident:
     """A loaded model as lists show it.
 
     Attributes:
-        size: bytes of its weights.
+        size, size_vram: bytes it takes altogether, and of those on GPUs.
         context_length: cells of its pool.
         expires_at: wall clock, nanoseconds since the epoch; while it is in use, as if it became
             idle now.
@@ -130,6 +134,7 @@ class Resident:
     key: str
     spec: RunnerSpec
     size: int
+    size_vram: int
     context_length: int
     users: int
     expires_at: int
@@ -166,6 +171,18 @@ class SchedulerStatistics:
     users: int
     draining: bool
     totals: SchedulerTotals
+
+
+def phases(tenants: Iterable[Tenant]) -> dict[str, Any]:
+    """What statistics say: who is on the way in, how many are in or on their way out."""
+    known = list(tenants)
+    states = [tenant.state for tenant in known]
+    loading = [t for t in known if t.state is TenantState.LOADING]
+    return {
+        "loading": tuple((tenant.spec.name, tenant.progress) for tenant in loading),
+        "ready": states.count(TenantState.READY),
+        "leaving": states.count(TenantState.LEAVING),
+    }
 
 
 def seconds(ns: int) -> float:

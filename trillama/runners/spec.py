@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass, field
 
 from ..base.durations import SECOND
+from ..base.memory import Footprint
 from ..batching import Policy
 from ..engine.base import ContextParams, LoadParams
 from ..engine.embedding import EmbeddingParams
@@ -51,6 +52,7 @@ class RunnerSpec:
         stall_timeout: nanoseconds a reader may read nothing; 0 and FOREVER mean no limit.
         max_queue: jobs that may wait for a sequence; 0 counts as 1, a job in transit.
         max_queue_tokens: tokens of their prompts; 0 means 64 times the pool.
+        footprint: what it takes of memory; None where nothing is known.
     """
 
     key: str
@@ -64,6 +66,7 @@ class RunnerSpec:
     stall_timeout: int = 60 * SECOND
     max_queue: int = 512
     max_queue_tokens: int = 0
+    footprint: Footprint | None = None
 
     @property
     def most_queued_tokens(self) -> int:

@@ -1,0 +1,133 @@
+"""Where models go on machines that are only described: each row is a promise."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.stub_pool import spec
+from trillama.base.memory import Footprint, Use
+from trillama.engine.base import Device
+from trillama.residency.placement import MARGIN, Wish, on_gpu, on_host, place
+from trillama.residency.room import Room, TooLarge, use_of
+
+GIB = 1 << 30
+LAYERS = 32
+MODEL = Footprint(
+    layers=(GIB // 4,) * LAYERS,
+    table=GIB // 2,
+    output=GIB // 2,
+    keys=(1024,) * LAYERS,
+    values=(1024,) * LAYERS,
+    state=(0,) * LAYERS,
+    width=4096,
+    vocabulary=128_256,
+    heads=32,
+    active=4 * 4096 + 3 * 14_336,
+    attending=6 * 4096,
+)
+"""9 GiB of weights, 2 GiB of cache with 16,384 cells."""
+USE = Use(cells=16_384, seen=16_384, sequences=128, micro_batch=512, outputs=128)
+WHOLE = on_gpu(MODEL, USE, LAYERS + 1)
+
+
+def machine(*gpus: float, host: float = 64) -> list[Device]:
+    """GPUs of so many GiB, all free, and the CPU."""
+    sizes = [("gpu", size) for size in gpus] + [("cpu", host)]
+    return [
+        Device(name=kind, description="", kind=kind, free=int(size * GIB), total=int(size * GIB))
+        for kind, size in sizes
+    ]
+
+
+@dataclass
+class Case:
+    promise: str
+    gpus: tuple[float, ...]
+    wish: Wish
+    layers: int
+    main: int | None = None
+
+
+CASES = [
+    Case("no GPU: all stays with the CPU", (), Wish(), -1),
+    Case("one large GPU takes all", (80,), Wish(), -1),
+    Case("of two that could take it, the emptier one does", (24, 48), Wish(), -1, 1),
+    Case("two small ones share it", (8, 8), Wish(), -1),
+    Case("both, where that is wanted", (24, 48), Wish(spread=True), -1),
+    Case("the one that was asked for", (24, 48), Wish(main_gpu=0), -1, 0),
+    Case("part of it, where not all fits", (6,), Wish(), 14),
+    Case("nothing, where not even the output fits", (1.2,), Wish(), 0),
+    Case("what is not ours is left alone", (14,), Wish(overhead=8 * GIB), 14),
+    Case("as many layers as somebody says, fit or not", (6,), Wish(layers=33), 33),
+    Case("none, if somebody says so", (80,), Wish(layers=0), 0),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.promise)
+def test_where_models_go(case: Case) -> None:
+    """Layers and GPU; what fits leaves a margin, and nothing is counted twice or lost."""
+    found = place(MODEL, USE, machine(*case.gpus), case.wish)
+
+    assert (found.gpu_layers, found.main_gpu) == (case.layers, case.main)
+    if case.wish.layers < 0 and case.gpus:
+        room = sum(size * GIB - MARGIN - case.wish.overhead for size in case.gpus)
+        assert found.gpu <= room
+    if found.gpu:
+        assert found.total >= MODEL.total(USE)
+
+
+def test_layers_split_between_host_and_gpu() -> None:
+    """Every block is in one place; the one that computes needs buffers."""
+    for count in range(LAYERS + 2):
+        both = on_gpu(MODEL, USE, count) + on_host(MODEL, USE, count)
+        buffers = MODEL.compute(USE)
+        assert both - MODEL.total(USE) in (0, buffers)
+
+
+def model(name: str, cells: int = 16_384, **load: int) -> object:
+    """A spec of that model."""
+    made = spec(name, cells)
+    loading = dataclasses.replace(made.load, **load)
+    return dataclasses.replace(made, footprint=MODEL, load=loading)
+
+
+def test_a_second_model_waits_for_room() -> None:
+    """It loads beside another only where all of it fits, on GPUs or under the limit."""
+    a, b = model("a"), model("b")
+    roomy, tight = Room(lambda: machine(80)), Room(lambda: machine(8))
+    assert roomy.fits(b, [a])  # type: ignore[arg-type, list-item]
+    assert not tight.fits(b, [a])  # type: ignore[arg-type, list-item]
+    host = Room(lambda: machine(host=64), limit=20 * GIB)
+    assert host.fits(b, [])  # type: ignore[arg-type]
+    assert not host.fits(b, [a])  # type: ignore[arg-type, list-item]
+    assert not Room(lambda: machine(host=16)).fits(b, [a])  # type: ignore[arg-type, list-item]
+    assert Room(lambda: machine(host=1)).fits(spec("c"), [])
+
+
+def test_what_can_never_fit_is_refused_with_the_arithmetic() -> None:
+    """Not by what is free, which changes, but by what there is."""
+    room = Room(lambda: machine(host=8))
+    with pytest.raises(TooLarge) as caught:
+        room.check(model("a"))  # type: ignore[arg-type]
+    text = caught.value.message
+    assert "weights 9.0 GiB" in text
+    assert "KV cache of 16384 cells 2.0 GiB" in text
+    assert "this machine has 8.0 GiB" in text
+    Room(lambda: machine(24, host=8)).check(model("a"))  # type: ignore[arg-type]
+    with pytest.raises(TooLarge, match=r"MEMORY_LIMIT allows 4\.0 GiB"):
+        Room(lambda: machine(host=64), limit=4 * GIB).check(model("a"))  # type: ignore[arg-type]
+
+
+def test_a_placed_spec_says_where_it_is() -> None:
+    """Layers that were chosen are what is counted once it is loaded."""
+    room = Room(lambda: machine(6))
+    placed = room.placed(model("a"))  # type: ignore[arg-type]
+    taken = room.taken(placed, 16_384)
+
+    assert placed.load.gpu_layers == 14
+    assert taken is not None
+    assert taken.gpu == on_gpu(MODEL, use_of(placed.context, 16_384), 14)
+    assert room.taken(spec("c"), 16_384) is None

@@ -1,0 +1,154 @@
+"""Memory and who has it: whether a model fits beside others, and where it then goes.
+
+Asked by the scheduler at every look, on the trio thread: what devices have free is read anew each
+time, everything else is arithmetic. Weights in files that are mapped count as taken although the
+system could drop them, because a model whose weights are dropped crawls.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from ..base.errors import ModelLoadError
+from ..base.memory import Use
+from ..engine.base import ContextParams, Device
+from ..engine.guards import check_context
+from ..runner_pool import RunnerSpec
+from .placement import Placement, Wish, gpus, place, split
+
+GIB = 1 << 30
+
+
+class TooLarge(ModelLoadError):
+    """A model that this machine cannot hold, whoever leaves."""
+
+    code = "model_too_large"
+
+
+class Room:
+    """The memory of this machine.
+
+    Args:
+        devices: what there is, and how much of it is free.
+        limit: bytes of the host's memory that all models together may take; 0 for no limit.
+        overhead: bytes of each GPU that are not ours.
+        spread: use all GPUs even where one would do.
+    """
+
+    def __init__(
+        self,
+        devices: Callable[[], Sequence[Device]],
+        *,
+        limit: int = 0,
+        overhead: int = 0,
+        spread: bool = False,
+    ) -> None:
+        self._devices = devices
+        self._limit = limit
+        self._overhead = overhead
+        self._spread = spread
+
+    def place(self, spec: RunnerSpec) -> Placement | None:
+        """Where a model goes by what is free now; None where nothing is known about it."""
+        if spec.footprint is None:
+            return None
+        wish = Wish(
+            overhead=self._overhead,
+            spread=self._spread,
+            layers=spec.load.gpu_layers,
+            main_gpu=spec.load.main_gpu,
+        )
+        return place(spec.footprint, use_of(spec.context), self._devices(), wish)
+
+    def taken(self, spec: RunnerSpec, cells: int) -> Placement | None:
+        """What a loaded model has, of whose layers it is known where they are.
+
+        Args:
+            spec: as ``placed`` gave it.
+            cells: of its context.
+        """
+        if spec.footprint is None:
+            return None
+        use = use_of(spec.context, cells)
+        whole = len(spec.footprint.layers) + 1
+        count = spec.load.gpu_layers if spec.load.gpu_layers >= 0 else whole
+        count = min(count, whole) if gpus(self._devices()) else 0
+        return split(spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu)
+
+    def placed(self, spec: RunnerSpec) -> RunnerSpec:
+        """``spec`` with the layers that fit, to be loaded.
+
+        Raises:
+            TooLarge: it cannot be held here.
+        """
+        self.check(spec)
+        found = self.place(spec)
+        if found is None:
+            return spec
+        load = dataclasses.replace(spec.load, gpu_layers=found.gpu_layers, main_gpu=found.main_gpu)
+        return dataclasses.replace(spec, load=load)
+
+    def check(self, spec: RunnerSpec) -> None:
+        """See that a model could be held if it were alone.
+
+        Raises:
+            TooLarge: with the arithmetic.
+        """
+        found = self.place(spec)
+        if found is None or spec.footprint is None:
+            return
+        use = use_of(spec.context)
+        most = self._limit or sum(one.total for one in self._devices() if one.kind == "cpu")
+        if not most or found.host <= most:
+            return
+        parts = (
+            f"weights {_gib(spec.footprint.weights)}, "
+            f"KV cache of {use.cells} cells {_gib(sum(spec.footprint.cache(use)))}, "
+            f"computing {_gib(spec.footprint.compute(use))}"
+        )
+        given = "MEMORY_LIMIT allows" if self._limit else "this machine has"
+        beside = f", of which GPUs can take {_gib(found.gpu)}" if found.gpu else ""
+        raise TooLarge(
+            f"model requires more system memory than there is: {spec.name} takes "
+            f"{_gib(found.total)} ({parts}){beside}, {given} {_gib(most)}; "
+            "a smaller CONTEXT_LENGTH takes less"
+        )
+
+    def fits(self, spec: RunnerSpec, residents: Sequence[RunnerSpec]) -> bool:
+        """Whether a model can be loaded beside ``residents``, which have their memory already."""
+        found = self.place(spec)
+        if found is None:
+            return True
+        if found.gpu_layers >= 0 > spec.load.gpu_layers and gpus(self._devices()):
+            return False  # not all of it would go to GPUs: rather somebody leaves
+        held = [one.footprint for one in residents if one.footprint is not None]
+        free = sum(one.free for one in self._devices() if one.kind == "cpu")
+        if found.host + sum(one.weights for one in held if not found.gpu) > free:
+            return False
+        taken = sum(self._host(one) for one in residents)
+        return not self._limit or taken + found.host <= self._limit
+
+    def _host(self, spec: RunnerSpec) -> int:
+        found = self.place(spec)
+        return found.host if found else 0
+
+
+def use_of(params: ContextParams, cells: int = 0) -> Use:
+    """What a context takes, at least; or with so many cells."""
+    checked = check_context(params)
+    shared = cells or checked.cells
+    return Use(
+        cells=shared,
+        seen=checked.cells if params.streams else shared,
+        sequences=checked.sequences,
+        micro_batch=checked.micro_batch,
+        outputs=checked.outputs,
+        cache_type_k=checked.cache_type_k,
+        cache_type_v=checked.cache_type_v,
+        flash_attention=checked.flash_attention is not False,
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / (1 << 20):.1f} MiB"
