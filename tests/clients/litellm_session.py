@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from typing import Any, ClassVar
@@ -86,7 +87,11 @@ class Client(s.Session):
             raise AssertionError("no error")
 
     def cancel(self) -> None:
+        async def leave(road: dict[str, str]) -> None:
+            asked: Any = {"messages": s.conversation(s.LONG_QUESTION), "stream": True, **road}
+            stream: Any = await litellm.acompletion(**asked)
+            await anext(aiter(stream))
+            await stream.aclose()
+
         for road in self.roads:
-            stream = self._chat(road, s.LONG_QUESTION, stream=True)
-            next(iter(stream))
-            del stream
+            asyncio.run(leave(road))

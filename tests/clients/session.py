@@ -1,8 +1,9 @@
 """A scripted session: what every client is asked to do, and how it is noted what came of it.
 
 Run as a program, so that each library lives in a process of its own: ``python -m
-tests.clients.session CLIENT URL MODEL`` prints one JSON object, feature to "yes" or to what went
-wrong. Nothing here reaches any other server.
+tests.clients.session CLIENT URL MODEL [FEATURE…]`` prints one JSON object, feature to "yes" or to
+what went wrong, and then lives on until its input ends, so that nothing is closed by its end alone.
+Nothing here reaches any other server.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 FEATURES = ("list", "chat", "stream", "tools", "structured", "embeddings", "errors", "cancel")
@@ -78,9 +80,9 @@ class Session:
         self.url = url
         self.model = model
 
-    def run(self) -> dict[str, str]:
+    def run(self, features: Sequence[str]) -> dict[str, str]:
         """What came of each feature."""
-        return {feature: self._try(feature) for feature in FEATURES}
+        return {feature: self._try(feature) for feature in features}
 
     def _try(self, feature: str) -> str:
         if feature in self.without:
@@ -101,9 +103,12 @@ def check(holds: object, seen: object) -> None:
 
 def main() -> None:
     """See the module's text."""
-    name, url, model = sys.argv[1:]
+    name, url, model, *features = sys.argv[1:]
     module = importlib.import_module(f"tests.clients.{name}_session")
-    sys.stdout.write(json.dumps(module.Client(url, model).run()) + "\n")
+    client = module.Client(url, model)
+    sys.stdout.write(json.dumps(client.run(features or FEATURES)) + "\n")
+    sys.stdout.flush()
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -29,21 +29,25 @@ _INTRODUCTION = """# Clients
 
 Each of these libraries, unmodified, has run one scripted session (`tests/clients/`) against a
 server with the bundled model: list the models, chat, stream, call a tool and use its result (the
-call streamed too), keep a JSON schema, embed, meet an error, and leave in the middle of a stream.
-Names are PyPI's, after `npm:` npm's. The page is written by `python -m tests.clients.table`, and a
-test holds it to what it says.
+call streamed too), keep a JSON schema, embed, meet an error, and leave in the middle of a stream,
+after which the engine is free. Names are PyPI's, after `npm:` npm's. The page is written by
+`python -m tests.clients.table`, and tests hold it to what it says.
 
 """
 
 
+def command(client: str, url: str, model: str) -> list[str]:
+    """The program of a client's session; features may follow. Lacking if it cannot be had."""
+    if client.startswith(npm.PREFIX):
+        return npm.command(client, url, model)
+    program = ["-W", "ignore", "-m", "tests.clients.session"]
+    return [sys.executable, *program, client, url, model]
+
+
 def outcome(client: str, url: str, model: str) -> dict[str, str]:
     """What came of each feature, by a process of the client's own; Lacking if it cannot be had."""
-    if client.startswith(npm.PREFIX):
-        command = npm.command(client, url, model)
-    else:
-        program = ["-W", "ignore", "-m", "tests.clients.session"]
-        command = [sys.executable, *program, client, url, model]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    program = command(client, url, model)
+    ran = subprocess.run(program, input="", capture_output=True, text=True, timeout=300, cwd=ROOT)
     if ran.returncode:
         raise AssertionError(f"{client}: {ran.stderr[-2000:]}")
     found: dict[str, str] = json.loads(ran.stdout.splitlines()[-1])

@@ -1,10 +1,11 @@
 "use strict";
 // The same scripted session as the Python clients': one method a feature, one JSON object printed.
-// The words of it come from tests/clients/session.py: `node CLIENT_session.js URL MODEL WORDS`.
+// The words of it come from tests/clients/session.py: `node CLIENT_session.js URL MODEL WORDS
+// [FEATURE…]`, which lives on until its input ends.
 
 const assert = require("node:assert");
 
-const [url, model, words] = process.argv.slice(2);
+const [url, model, words, ...features] = process.argv.slice(2);
 const script = JSON.parse(words);
 
 /** Asserts `holds`; the message shows what was seen instead. */
@@ -25,7 +26,7 @@ async function refusal(work) {
 /** Tries each feature of a client, a method or the reason why it has none, and prints what came. */
 async function run(client) {
   const found = {};
-  for (const feature of script.features) {
+  for (const feature of features.length ? features : script.features) {
     if (typeof client[feature] === "string") {
       found[feature] = `– (${client[feature]})`;
       continue;
@@ -39,6 +40,7 @@ async function run(client) {
     }
   }
   console.log(JSON.stringify(found));
+  process.stdin.resume();
 }
 
 module.exports = { url, model, script, check, refusal, run };
