@@ -104,8 +104,9 @@ async def test_a_drain_lets_answers_finish_and_refuses_new_ones(
     house = await build(script=babble, listening=False, drain_timeout=30 * SECOND)
     over = await run_until_stopped(house, nursery)
     pause = threading.Event()
+    free = iter(range(20))  # steps; the answer needs more, so it cannot be over before the drain
+    house.hooks.on_decode = lambda batch: next(free, None) is None and pause.wait(10) and None
     wire = await begin(house, ENDLESS | {"options": {"num_predict": 100}})
-    house.hooks.on_decode = lambda batch: pause.wait(10) and None
     house.stop.set()
     await house.until(lambda: house.server.app.draining)
     refused = await ask(house, "GET", "/api/version")
