@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from tests.support.dialects import DIALECTS, SAID, WHOLE, terminals
 from tests.support.faults import Faults, Kind, Place, connections, striking
-from tests.support.house import House, Reply, ask, model
+from tests.support.house import House, Reply, ask, connect, model
 from trillama.api import streaming
 from trillama.engine.fake import count
 
@@ -21,11 +23,21 @@ EVENTS = [dialect for dialect, (path, _) in DIALECTS.items() if path.startswith(
 Request = tuple[str, dict[str, Any]]
 
 
-async def strike(house: House, request: Request, faults: Faults) -> Reply | None:
-    """The answer to one request with a fault in it; None where it broke off."""
-    with striking(faults), capture_logs(), contextlib.suppress(EOFError):
-        return await ask(house, "POST", *request)
-    return None
+async def strike(house: House, request: Request, faults: Faults) -> tuple[Reply | None, bool]:
+    """The answer to one request with a fault in it, None where it broke off; and whether the
+    connection serves the next request."""
+    path, body = request
+    reply = None
+    wire = await connect(house)
+    async with wire.stream:
+        with capture_logs(), suppress(EOFError, trio.BrokenResourceError), trio.fail_after(20):
+            with striking(faults):
+                await wire.send("POST", path, json.dumps(body).encode())
+                reply = await wire.reply()
+            if faults.kind is not Kind.HANG_UP:
+                await wire.send("GET", "/api/version")
+                return reply, (await wire.reply()).status == 200
+    return reply, False
 
 
 async def strike_everywhere(house: House, request: Request, kind: Kind) -> set[str]:
@@ -40,13 +52,14 @@ async def strike_everywhere(house: House, request: Request, kind: Kind) -> set[s
     where: tuple[str, ...] = ("",)
     while where:
         faults = Faults(struck, kind)
-        reply = await strike(house, request, faults)
+        reply, goes_on = await strike(house, request, faults)
         await house.until(lambda: house.at_rest() and not house.live and not connections())
         where = faults.where
         hit.update(where)
         if not (kind is Kind.HANG_UP or "SocketStream.send_all" in where):
             assert reply is not None, where
             assert terminals(reply) == 1, (where, reply.body)
+            assert goes_on, where
             assert b"made to fail" not in reply.body, "a bug's insides were told"
     assert reply is not None
     assert (reply.status, terminals(reply)) == (200, 1)

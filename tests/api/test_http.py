@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from tests.support.house import ask, connect, model
 from trillama import __version__
 from trillama.api.errors import clean_path
+from trillama.api.listener import Line
+from trillama.engine.fake import babble
 
 JSON = "application/json; charset=utf-8"
 
@@ -297,3 +300,26 @@ async def test_a_bug_is_a_500_that_tells_nothing(
     assert reply.status == 500
     assert "division" not in reply.body.decode()
     assert {"error"} == set(reply.json())
+
+
+async def test_a_connection_that_fails_takes_no_other_with_it(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug between socket and route ends one connection; a running answer does not notice."""
+    house = await build(script=babble)
+    running = await connect(house)
+    body = {"model": "m", "prompt": "x", "options": {"num_predict": 300}}
+    await running.send("POST", "/api/generate", json.dumps(body).encode())
+    await running.until(b'"done":false')
+
+    async def fail(_: Line) -> None:
+        raise RuntimeError("made to fail")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(Line, "_read_data", fail)
+        with pytest.raises((EOFError, trio.BrokenResourceError)):
+            await ask(house, "GET", "/api/version")
+
+    assert "a connection failed" in [line["event"] for line in logs]
+    assert b'"done_reason":"length"' in await running.until(b"\r\n0\r\n\r\n")
+    assert (await ask(house, "GET", "/api/version")).status == 200

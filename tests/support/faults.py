@@ -51,13 +51,14 @@ class Faults:
         kind: what happens there.
 
     Attributes:
+        kind: see above.
         where: the functions that waited where it struck; empty before.
     """
 
     def __init__(self, known: set[Place], kind: Kind) -> None:
         self.where: tuple[str, ...] = ()
         self._known = known
-        self._kind = kind
+        self.kind = kind
         self._seen: Counter[tuple[str, ...]] = Counter()
         self._cancel: Callable[[], None] = lambda: None
 
@@ -74,12 +75,12 @@ class Faults:
 
     def begins(self, work: Coroutine[Any, Any, Any]) -> None:
         """``work`` is about to wait."""
-        if self._kind is not Kind.ERROR and self._strikes(list(waiting(work))):
+        if self.kind is not Kind.ERROR and self._strikes(list(waiting(work))):
             self._cancel()
 
     def error(self, codes: list[types.CodeType]) -> Exception | None:
         """What waiting there ends with in place of its result; None to let it be."""
-        failed = failure(codes) if self._kind is Kind.ERROR else None
+        failed = failure(codes) if self.kind is Kind.ERROR else None
         return failed if failed and self._strikes(codes) else None
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,7 +88,7 @@ class Faults:
 
         @functools.wraps(function)
         async def counted(*args: Any) -> Any:
-            if isinstance(args[0], Connection) and self._kind is Kind.HANG_UP:
+            if isinstance(args[0], Connection) and self.kind is Kind.HANG_UP:
                 self._cancel = args[0]._visit.nursery.cancel_scope.cancel
             return await _stepped(function(*args), self)
 
@@ -95,7 +96,7 @@ class Faults:
 
     def entered(self, deadline: Deadline) -> Deadline:
         """In place of ``Deadline.__enter__``."""
-        if self._kind is Kind.LATE:
+        if self.kind is Kind.LATE:
             self._cancel = deadline._scope.cancel
         deadline._scope.__enter__()
         return deadline

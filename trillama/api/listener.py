@@ -108,6 +108,19 @@ class Line(TCPServer):
         if os.name == "posix":  # elsewhere a socket is no file
             self.state = ConnectionState({**self.state, LINE: self})
 
+    async def run(self) -> None:
+        """Serve it to its end; what breaks it is logged, and harms no other."""
+        try:
+            await super().run()
+        except BaseExceptionGroup as group:
+            cancelled, broken = group.split(trio.Cancelled)
+            if broken is not None:
+                log.error("a connection failed", exc_info=broken)
+            if cancelled is not None:
+                raise cancelled from None
+        except Exception as error:
+            log.error("a connection failed", exc_info=error)
+
     async def _read_data(self) -> None:
         """Read until the client is gone; nobody waits then for its next request.
 
@@ -162,8 +175,8 @@ class Line(TCPServer):
                 finally:
                     self._patience.end(self)
                 sent = True
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass  # broken, closed, or just being closed
         finally:
             if not sent:  # half a write would garble what follows
                 await trio.aclose_forcefully(self.stream)
