@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -323,3 +324,26 @@ async def test_a_connection_that_fails_takes_no_other_with_it(
     assert "a connection failed" in [line["event"] for line in logs]
     assert b'"done_reason":"length"' in await running.until(b"\r\n0\r\n\r\n")
     assert (await ask(house, "GET", "/api/version")).status == 200
+
+
+UPGRADE = (
+    b"GET /api/version HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+)
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+
+
+@pytest.mark.parametrize("headers", [b"", KEY], ids=("bare", "whole"))
+async def test_no_websocket_and_what_follows_it_ends_the_server(
+    build: Callable[..., Any], headers: bytes
+) -> None:
+    """Nobody is spoken to so; bytes behind such a request break its connection alone."""
+    house = await build()
+    with capture_logs():
+        for rest in (b"", b"x", b"GET / HTTP/1.1\r\n\r\n"):
+            wire = await connect(house)
+            with suppress(trio.BrokenResourceError), trio.fail_after(10):
+                await wire.stream.send_all(UPGRADE + headers + b"\r\n" + rest)
+                await wire.stream.send_eof()
+                while await wire.stream.receive_some():
+                    pass
+            assert (await ask(house, "GET", "/api/version")).status == 200
