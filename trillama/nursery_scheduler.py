@@ -83,7 +83,7 @@ class Scheduler:
     ) -> None:
         self._pool = pool
         self._limits = limits or SchedulerLimits()
-        self._room = room
+        self._room = room or Room(tuple)
         self._fits = fits or (room.fits if room else always_fits)
         self._wall_clock = wall_clock
         self._nursery: trio.Nursery | None = None
@@ -158,7 +158,7 @@ class Scheduler:
     def _enlist(self, waiter: Waiter) -> None:
         if self._draining or self._nursery is None:
             raise ShuttingDown()
-        if self._room is not None and waiter.spec.key not in self._tenants:
+        if waiter.spec.key not in self._tenants:
             self._room.check(waiter.spec)
         decided = plan([*self._waiters, waiter], self._tenants, self._limits, self._fits)
         waiting = len(self._waiters)
@@ -295,6 +295,7 @@ class Scheduler:
                         await runner.aclose()
         finally:
             del self._tenants[tenant.spec.key]
+            self._room.forget(tenant.spec.key)
             if self._nursery is not None:
                 self._replan()
 
@@ -303,8 +304,8 @@ class Scheduler:
             tenant.set_timer(self._limits)
             try:
                 progressed = functools.partial(self._progressed, tenant)
-                tenant.placed = self._room.placed(tenant.spec) if self._room else tenant.spec
-                runner = await self._pool.start(tenant.placed, nursery, progressed)
+                spec = self._room.placed(tenant.spec)
+                runner = await self._pool.start(spec, nursery, progressed)
             except TrillamaError as error:
                 self._load_failed(tenant, error)
                 return None
@@ -335,6 +336,7 @@ class Scheduler:
     def _loaded(self, tenant: Tenant, runner: Runner) -> None:
         self._totals.loads += 1
         tenant.runner = runner
+        self._room.note(runner.spec, runner.limits.cells if tenant.spec.generates else 0)
         tenant.state = TenantState.READY
         tenant.since = trio.current_time()
         tenant.scope = trio.CancelScope()
@@ -364,9 +366,7 @@ class Scheduler:
         ]
 
     def _resident(self, tenant: Tenant, runner: Runner) -> Resident:
-        spec = tenant.placed or tenant.spec
-        cells = runner.limits.cells if spec.generates else 0
-        taken = self._room.taken(spec, cells) if self._room else None
+        spec, taken = runner.spec, self._room.taken(runner.spec.key)
         return Resident(
             name=spec.name,
             key=spec.key,

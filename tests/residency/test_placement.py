@@ -12,6 +12,7 @@ from trillama.base.memory import Footprint, Use
 from trillama.engine.base import Device
 from trillama.residency.placement import MARGIN, Wish, on_gpu, on_host, place
 from trillama.residency.room import Room, TooLarge, use_of
+from trillama.runner_pool import RunnerSpec
 
 GIB = 1 << 30
 LAYERS = 32
@@ -87,7 +88,7 @@ def test_layers_split_between_host_and_gpu() -> None:
         assert both - MODEL.total(USE) in (0, buffers)
 
 
-def model(name: str, cells: int = 16_384, **load: int) -> object:
+def model(name: str, cells: int = 16_384, **load: int) -> RunnerSpec:
     """A spec of that model."""
     made = spec(name, cells)
     loading = dataclasses.replace(made.load, **load)
@@ -98,12 +99,12 @@ def test_a_second_model_waits_for_room() -> None:
     """It loads beside another only where all of it fits, on GPUs or under the limit."""
     a, b = model("a"), model("b")
     roomy, tight = Room(lambda: machine(80)), Room(lambda: machine(8))
-    assert roomy.fits(b, [a])  # type: ignore[arg-type, list-item]
-    assert not tight.fits(b, [a])  # type: ignore[arg-type, list-item]
+    assert roomy.fits(b, [a])
+    assert not tight.fits(b, [a])
     host = Room(lambda: machine(host=64), limit=20 * GIB)
-    assert host.fits(b, [])  # type: ignore[arg-type]
-    assert not host.fits(b, [a])  # type: ignore[arg-type, list-item]
-    assert not Room(lambda: machine(host=16)).fits(b, [a])  # type: ignore[arg-type, list-item]
+    assert host.fits(b, [])
+    assert not host.fits(b, [a])
+    assert not Room(lambda: machine(host=16)).fits(b, [a])
     assert Room(lambda: machine(host=1)).fits(spec("c"), [])
 
 
@@ -111,23 +112,39 @@ def test_what_can_never_fit_is_refused_with_the_arithmetic() -> None:
     """Not by what is free, which changes, but by what there is."""
     room = Room(lambda: machine(host=8))
     with pytest.raises(TooLarge) as caught:
-        room.check(model("a"))  # type: ignore[arg-type]
+        room.check(model("a"))
     text = caught.value.message
     assert "weights 9.0 GiB" in text
     assert "KV cache of 16384 cells 2.0 GiB" in text
     assert "this machine has 8.0 GiB" in text
-    Room(lambda: machine(24, host=8)).check(model("a"))  # type: ignore[arg-type]
+    Room(lambda: machine(24, host=8)).check(model("a"))
     with pytest.raises(TooLarge, match=r"MEMORY_LIMIT allows 4\.0 GiB"):
-        Room(lambda: machine(host=64), limit=4 * GIB).check(model("a"))  # type: ignore[arg-type]
+        Room(lambda: machine(host=64), limit=4 * GIB).check(model("a"))
 
 
 def test_a_placed_spec_says_where_it_is() -> None:
     """Layers that were chosen are what is counted once it is loaded."""
     room = Room(lambda: machine(6))
-    placed = room.placed(model("a"))  # type: ignore[arg-type]
-    taken = room.taken(placed, 16_384)
+    placed = room.placed(model("a"))
+    room.note(placed, 16_384)
+    taken = room.taken("/a")
 
     assert placed.load.gpu_layers == 14
     assert taken is not None
     assert taken.gpu == on_gpu(MODEL, use_of(placed.context, 16_384), 14)
-    assert room.taken(spec("c"), 16_384) is None
+    room.forget("/a")
+    assert room.taken("/a") is None
+
+
+def test_a_model_that_took_more_than_it_needs_counts_as_it_is() -> None:
+    """Streams fill what was free; under a limit they leave the rest to others."""
+    a, b = model("a"), model("b")
+    room = Room(lambda: machine(host=64), limit=24 * GIB)
+    placed = room.placed(a)
+    kv = placed.context.kv_memory
+    assert kv == pytest.approx(24 * GIB - MODEL.weights - MODEL.compute(use_of(placed.context)))
+    assert room.fits(b, [a])
+    room.note(placed, 4 * 16_384)
+    assert not room.fits(b, [a])
+    room.forget(a.key)
+    assert room.fits(b, [a])

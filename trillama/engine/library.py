@@ -102,6 +102,17 @@ _CONTINUED, _ERROR = 5, 4
 _tails: dict[int, LogTail] = {}
 _tails_lock = threading.Lock()
 
+_malloc_trim = getattr(libc, "malloc_trim", None)
+
+
+def trim() -> None:
+    """Have the C library give freed memory back to the system, where it knows how (glibc).
+
+    Each engine has a thread of its own, and with it a heap that would keep what a model has left.
+    """
+    if _malloc_trim is not None:
+        _malloc_trim(0)
+
 
 class LogTail:
     """What the library wrote from this thread while the ``with`` block ran.

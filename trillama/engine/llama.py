@@ -20,7 +20,7 @@ from .devices import devices, gpu_count
 from .embedding import EmbeddingParams
 from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
 from .layout import attention_of, settle
-from .library import LogTail, lib, library_version, start
+from .library import LogTail, lib, library_version, start, trim
 from .params import (
     LoadProgress,
     memory_kind,
@@ -119,6 +119,7 @@ class LlamaModel:
                 context.close()
             self._vocabulary.close()
             lib.llama_model_free(pointer)
+            trim()
 
     def __repr__(self) -> str:
         state = "open" if self._pointer else "closed"

@@ -48,6 +48,7 @@ class Room:
         self._limit = limit
         self._overhead = overhead
         self._spread = spread
+        self._held: dict[str, Placement] = {}
 
     def place(self, spec: RunnerSpec) -> Placement | None:
         """Where a model goes by what is free now; None where nothing is known about it."""
@@ -61,20 +62,30 @@ class Room:
         )
         return place(spec.footprint, use_of(spec.context), self._devices(), wish)
 
-    def taken(self, spec: RunnerSpec, cells: int) -> Placement | None:
-        """What a loaded model has, of whose layers it is known where they are.
+    def note(self, spec: RunnerSpec, cells: int) -> None:
+        """A model has been loaded; it may have taken more than it needs, if that was free.
 
         Args:
             spec: as ``placed`` gave it.
             cells: of its context.
         """
         if spec.footprint is None:
-            return None
+            return
         use = use_of(spec.context, cells)
         whole = len(spec.footprint.layers) + 1
         count = spec.load.gpu_layers if spec.load.gpu_layers >= 0 else whole
         count = min(count, whole) if gpus(self._devices()) else 0
-        return split(spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu)
+        self._held[spec.key] = split(
+            spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu
+        )
+
+    def forget(self, key: str) -> None:
+        """A model has gone."""
+        self._held.pop(key, None)
+
+    def taken(self, key: str) -> Placement | None:
+        """What a loaded model has; None where nothing is known about it."""
+        return self._held.get(key)
 
     def placed(self, spec: RunnerSpec) -> RunnerSpec:
         """``spec`` with the layers that fit, to be loaded.
@@ -87,7 +98,17 @@ class Room:
         if found is None:
             return spec
         load = dataclasses.replace(spec.load, gpu_layers=found.gpu_layers, main_gpu=found.main_gpu)
-        return dataclasses.replace(spec, load=load)
+        return dataclasses.replace(spec, load=load, context=self._bounded(spec, found))
+
+    def _bounded(self, spec: RunnerSpec, found: Placement) -> ContextParams:
+        """The context, whose streams may take what the limit leaves for them."""
+        context, model = spec.context, spec.footprint
+        if not self._limit or found.gpu or model is None:
+            return context
+        others = sum(one.host for key, one in self._held.items() if key != spec.key)
+        least = sum(model.cache(use_of(context)))
+        left = max(least, self._limit - others - found.host + least)
+        return dataclasses.replace(context, kv_memory=min(context.kv_memory or left, left))
 
     def check(self, spec: RunnerSpec) -> None:
         """See that a model could be held if it were alone.
@@ -130,7 +151,7 @@ class Room:
         return not self._limit or taken + found.host <= self._limit
 
     def _host(self, spec: RunnerSpec) -> int:
-        found = self.place(spec)
+        found = self._held.get(spec.key) or self.place(spec)
         return found.host if found else 0
 
 

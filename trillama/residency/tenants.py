@@ -64,7 +64,6 @@ class Tenant:
         since: trio's clock at the last progress of the load, or when the last user left.
         deserted: trio's clock when the last waiter of a load left; inf while somebody waits.
         scope: its deadline is the next thing due; cancelled to wake the tenant's task.
-        placed: the spec with its layers in their places, as it is loaded.
     """
 
     spec: RunnerSpec
@@ -77,7 +76,6 @@ class Tenant:
     since: float = 0.0
     deserted: float = math.inf
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    placed: RunnerSpec | None = None
 
     @property
     def idle(self) -> bool:
