@@ -30,6 +30,8 @@ SHAPE = ModelShape(8, 512, 1408, 8, 4, 4096, 2048)
 CELLS = 16_384
 SETTLED = 0.1
 """Part of the cycles at the start that are not compared: caches and pools fill."""
+SETTLE_TIME = 0.3
+"""Seconds in which a model that has left the list gives its memory back."""
 MIB = 1 << 20
 
 
@@ -65,6 +67,7 @@ class Client:
         self._http.post("/api/generate", json={"model": model, "keep_alive": 0}).raise_for_status()
         while self.resident():
             time.sleep(0.02)
+        time.sleep(SETTLE_TIME)
 
     def resident(self) -> dict[str, int]:
         found = self._http.get("/api/ps").json()["models"]

@@ -103,6 +103,11 @@ _tails: dict[int, LogTail] = {}
 _tails_lock = threading.Lock()
 
 _malloc_trim = getattr(libc, "malloc_trim", None)
+_M_ARENA_MAX, _HEAPS = -8, 2
+"""glibc's malloc.h: heaps for threads. By default each engine thread would begin one of its own,
+and what was left in it would stay there; tensors and caches lie outside of heaps anyhow."""
+if _malloc_trim is not None:
+    libc.mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def trim() -> None:
