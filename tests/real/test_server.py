@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +20,8 @@ from tests.support.served import Process, said
 
 START_CPU = 1.0
 """Seconds of processor time until the first answer; on an idle machine the wall clock agrees."""
+BESIDE_IMPORTS = 2.0
+"""On a slower machine: times what it takes there to import the frameworks alone."""
 IDLE_MEMORY = 120 << 20
 
 
@@ -28,10 +33,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
     running.close()
 
 
+def imports_cpu() -> float:
+    """Seconds of processor time to import what the server is built on."""
+    before = os.times()
+    command = [sys.executable, "-c", "import hypercorn, numpy, quart, structlog, trio"]
+    subprocess.run(command, check=True)
+    after = os.times()
+    children = after.children_user + after.children_system
+    return children - before.children_user - before.children_system
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_it_starts_lean(server: Process) -> None:
     """The first answer costs at most a second of work and 120 MB; llama.cpp is not loaded yet."""
-    assert server.cpu < START_CPU
+    assert server.cpu < max(START_CPU, BESIDE_IMPORTS * imports_cpu())
     assert server.memory < IDLE_MEMORY
 
 

@@ -32,14 +32,17 @@ MAX_DIMENSIONS = 4
 MAX_TENSOR_NAME = 63
 MAX_KEY = 65535
 STRING, ARRAY = 8, 9
+KEY_WORTH, TENSOR_WORTH = 8, 24
+"""Elements of an array that take as long to read."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a header may cost; sizes in bytes, time in seconds.
 
     Attributes:
-        kept: elements of all arrays together that are kept, or are strings. The largest
-            vocabularies with their merges have about a million.
+        kept: elements of all arrays together that are kept, or are strings; a key counts as
+            KEY_WORTH of them, a tensor as TENSOR_WORTH. The largest vocabularies with their merges
+            have about a million.
     """
 
     header: int = 64 * MIB
@@ -192,7 +195,7 @@ class _Cursor:
         """Account for elements that cost time or memory each."""
         self._kept += count
         if self._kept > self.limits.kept:
-            raise CorruptModel(f"the arrays have more than {self.limits.kept} elements")
+            raise CorruptModel(f"the header holds more than {self.limits.kept} elements")
 
     def skip(self, count: int) -> None:
         """Step over ``count`` bytes without reading them."""
@@ -349,6 +352,7 @@ def _parse(cursor: _Cursor, size: int, keep: int | None) -> GgufFile:
     version = _version(cursor)
     tensor_count = cursor.count(_U64, cursor.limits.tensors, "tensors")
     key_count = cursor.count(_U64, cursor.limits.keys, "metadata keys")
+    cursor.keep(key_count * KEY_WORTH + tensor_count * TENSOR_WORTH)
     metadata, spans = _metadata(cursor, key_count, keep)
     alignment = _alignment(metadata)
     tensors = tuple(_tensor(cursor) for _ in range(tensor_count))
