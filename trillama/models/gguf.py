@@ -29,26 +29,23 @@ from .ggml_types import ELEMENT_TYPES, ElementType
 MIB = 1024 * 1024
 DEFAULT_ALIGNMENT = 32
 MAX_DIMENSIONS = 4
-MAX_TENSOR_NAME = 63
-MAX_KEY = 65535
+MAX_KEY, MAX_TENSOR_NAME = 65535, 63  # bytes
 STRING, ARRAY = 8, 9
-KEY_WORTH, TENSOR_WORTH = 8, 24
-"""Elements of an array that take as long to read."""
+KEY_WORTH, TENSOR_WORTH = 32, 48  # elements of an array that take as long to read
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a header may cost; sizes in bytes, time in seconds.
 
     Attributes:
-        kept: elements of all arrays together that are kept, or are strings; a key counts as
-            KEY_WORTH of them, a tensor as TENSOR_WORTH. The largest vocabularies with their merges
-            have about a million.
+        kept: elements of arrays that are kept, or are strings, with what keys and tensors are
+            worth. The largest vocabularies with their merges have about a million.
     """
 
     header: int = 64 * MIB
     string: int = 16 * MIB
     keys: int = 1 << 16
-    tensors: int = 1 << 16
+    tensors: int = 1 << 15
     elements: int = 1 << 23
     kept: int = 1 << 21
     seconds: float = 20.0

@@ -82,7 +82,7 @@ def test_a_bomb_is_refused_in_time(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(budget, "SECONDS", SECOND / 4)
     began = time.thread_time()
     run(BOMBS[name])
-    assert time.thread_time() - began < SECOND
+    assert time.thread_time() - began < 2 * SECOND
 
 
 @pytest.mark.parametrize("name", LARGE)
