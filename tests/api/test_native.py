@@ -178,7 +178,7 @@ async def test_a_call_is_one_of_the_tools(build: Callable[..., Any]) -> None:
 async def test_one_call_ends_the_answer_where_no_more_are_wanted(build: Callable[..., Any]) -> None:
     """The job leaves the engine with it; streamed or not, what would follow is not told."""
     call = '<tool_call>{"name": "now"}</tool_call>'
-    house = await build(CALLER("m"), script=fixed(call + call + "a" * 999))
+    house = await build(CALLER("m"), script=fixed(call + call + "a" * 1900))
     request = TurnRequest(
         model="m", messages=(Message("user", "x"),), tools=tuple(TOOLS), parallel_tool_calls=False
     )
@@ -190,7 +190,7 @@ async def test_one_call_ends_the_answer_where_no_more_are_wanted(build: Callable
 
     assert [len(piece.tool_calls) for piece in events[:-1]] == [1]
     assert (end.reason, end.malformed) == ("stop", False)
-    assert end.usage.output_tokens < 2 * len(call) + 50
+    assert end.usage.output_tokens < 1000  # as soon as the loop hears of it, not at the end
     await house.until(house.at_rest)
 
 
