@@ -65,10 +65,10 @@ class Stopwatch:
             self._choose += time.perf_counter_ns() - begin
             return choice
 
-        def timed_step(batcher: Batcher) -> Any:
+        def timed_step(batcher: Batcher, report: Any = None) -> Any:
             self._decode = self._logits = self._choose = 0
             begin = time.perf_counter_ns()
-            events = step(batcher)
+            events = step(batcher, report)
             self._note(begin, time.perf_counter_ns())
             return events
 

@@ -522,3 +522,32 @@ def test_those_who_left_together_are_waited_for() -> None:
     ask("b2")
     assert batcher.linger == 0
     batcher.close()
+
+
+def test_what_a_step_brings_is_reported_as_the_next_one_decodes() -> None:
+    """Whoever is told works beside the decode; the last step has no next one and returns it."""
+    known: list[StepEvent] = []
+    before_decode: list[int] = []
+    hooks = Hooks(on_decode=lambda batch: before_decode.append(len(known)))
+    engine, plain = Engine(fixed("abc"), hooks=hooks), Engine(fixed("abc"))
+    for one in (engine, plain):
+        one.ask("a", chat("x"))
+        one.ask("b", chat("y"), Options(temperature=0, num_predict=2))
+    while engine.batcher.has_work:
+        known += engine.batcher.step(known.extend)
+    plain.run()
+
+    assert [(type(e), e.job_id) for e in known] == [(type(e), e.job_id) for e in plain.events]
+    # Two admissions; two tokens; two more and the end of b; the last one of a.
+    assert before_decode == [2, 4, 7, 8]
+
+
+def test_a_job_that_stands_still_keeps_no_report() -> None:
+    """Nothing waits for a decode that may not come."""
+    engine = Engine(babble_for(30))
+    engine.ask("a", chat("x"))
+    told: list[StepEvent] = []
+    assert engine.batcher.step(told.extend) == []
+    engine.batcher.pause("a")
+    left = engine.batcher.step(told.extend)
+    assert [type(event) for event in (*told, *left)] == [Admitted, Sampled]

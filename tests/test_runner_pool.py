@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.support.runners import (
     PATIENCE,
     Gate,
+    admitted,
     fake_spec,
     idle,
     job,
@@ -280,16 +281,16 @@ async def test_too_many_waiting_jobs_are_refused(pool: RunnerPool, hooks: Hooks)
     async with running(pool, fake_spec(max_live=1, max_queue=2)) as runner:
         gate.close_at(lambda batch: True)
         answers = [runner.submit_nowait(job('Repeat: "a"'))]
-        await gate.reached.wait()
-        answers += [runner.submit_nowait(job('Repeat: "b"'))]
+        await admitted(answers[0])
+        answers += [runner.submit_nowait(job(f'Repeat: "{name}"')) for name in "bc"]
         with pytest.raises(Busy) as refusal:
-            runner.submit_nowait(job("c"))
+            runner.submit_nowait(job("d"))
         message = "server busy, please try again.  maximum pending requests exceeded"
         assert refusal.value.message == message
         assert 1 <= refusal.value.retry_after <= 60
         assert runner.statistics().totals.refused == 1
         gate.open()
-        assert [(await read(answer))[0] for answer in answers] == ["a", "b"]
+        assert [(await read(answer))[0] for answer in answers] == ["a", "b", "c"]
 
 
 async def test_two_jobs_of_one_id_are_a_mistake(pool: RunnerPool, hooks: Hooks) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -39,10 +40,12 @@ from .seats import (
     take_seat,
 )
 
-__all__ = ["Batcher", "Policy"]
+__all__ = ["Batcher", "Policy", "Report"]
 
 MOST_FORCED = 31
 """Tokens a rule may force on an answer in one step, beside the one that is sampled."""
+
+Report: TypeAlias = Callable[[list[StepEvent]], None]
 
 
 class Batcher:
@@ -140,11 +143,16 @@ class Batcher:
 
     # -- the step -------------------------------------------------------------------------------
 
-    def step(self) -> list[StepEvent]:
+    def step(self, report: Report | None = None) -> list[StepEvent]:
         """Release, admit, decode once, sample; blocks only inside the decode.
 
+        Args:
+            report: told as a decode begins what has happened before it. Whoever passes it on then
+                does so beside the decode; after the last one it would compete with the next step.
+
         Returns:
-            what happened since the last step, in order.
+            what happened since the last step or report, in order; nothing where the next step will
+            report it at once.
 
         Raises:
             EngineError: the device failed twice running; the context is not usable any more.
@@ -154,8 +162,11 @@ class Batcher:
         self._memory.trim()
         plan = self._plan()
         self._awake = bool(plan)
-        computed = [self._run(part) for part in plan.parts(self._budget.run_worth)]
+        computed = [self._run(part, report) for part in plan.parts(self._budget.run_worth)]
         self._counts.steps += any(computed)
+        return [] if report and self._awake and self._line.live else self._take_events()
+
+    def _take_events(self) -> list[StepEvent]:
         events, self._events = self._events, []
         return events
 
@@ -201,11 +212,11 @@ class Batcher:
 
     # -- decoding -------------------------------------------------------------------------------
 
-    def _run(self, plan: Plan) -> bool:
+    def _run(self, plan: Plan, report: Report | None) -> bool:
         """Decode the plan and sample its rows; False if nothing was computed."""
         plan.forget_departed()
         started = self._clock()
-        if not plan or not self._decode(plan):
+        if not plan or not self._decode(plan, report):
             return False
         logits = self._context.logits()
         if plan.chunks or not self._counts.steps % LEARN_EVERY:
@@ -224,11 +235,13 @@ class Batcher:
             self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
         return True
 
-    def _decode(self, plan: Plan) -> bool:
+    def _decode(self, plan: Plan, report: Report | None) -> bool:
         """Decode, relieving a full pool step by step; False if the plan had to be given up."""
         while True:
             plan.fill(self._batch, self._memory.fillers(plan))
             self._chooser.prepare(plan.sampled)
+            if report and self._events:
+                report(self._take_events())
             try:
                 status = self._context.decode(self._batch)
             except EngineError:

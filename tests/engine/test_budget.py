@@ -163,3 +163,13 @@ def test_one_noisy_step_does_not_close_the_tap() -> None:
         tokens = budget.choose(CROWD)
         budget.observe(CROWD, tokens, machine.time(CROWD, tokens))
     assert budget.choose(CROWD) >= usual - GRAIN
+
+
+@pytest.mark.parametrize("slow", [1, 3, 6])
+def test_a_crowd_begins_together_on_slow_machines_too(slow: float) -> None:
+    """Those who begin in one step stay in step; where all takes longer, so may this."""
+    machine = Machine(step=4 * slow, row=slow)
+    budget = StepBudget("auto", LIMITS)
+    for tokens in (1, 8, 64, 512) * 8:
+        budget.observe(Load(0), tokens, machine.time(Load(0), tokens))
+    assert budget.choose(Load(0, waiting=8)) >= 800

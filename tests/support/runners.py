@@ -76,6 +76,13 @@ async def until(condition: Callable[[], object], runner: Runner) -> None:
             await settled(runner)
 
 
+async def admitted(answer: Answer) -> None:
+    """Wait until the engine has taken the job of an answer, even if it is held after that."""
+    with trio.fail_after(PATIENCE):
+        while not answer.admitted:
+            await trio.lowlevel.checkpoint()
+
+
 async def idle(runner: Runner) -> None:
     """Wait until the engine has nothing left to do and trio has heard of all it did."""
     await settled(runner)
@@ -86,8 +93,7 @@ async def idle(runner: Runner) -> None:
 async def settled(runner: Runner) -> None:
     """Wait until the engine thread has taken every command so far, and trio its events."""
     done = trio.Event()
-    token = trio.lowlevel.current_trio_token()
-    runner._thread.post(token.run_sync_soon, done.set)
+    runner._thread.post(runner._thread.tell, done.set)
     with trio.fail_after(PATIENCE):
         await done.wait()
 

@@ -28,9 +28,10 @@ UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
 SOUND_CHUNK = 64
 """Tokens that a step may carry at the price of such a gap."""
-BURST_NS = 250_000_000
-"""Time allowed for each one who waits beside the first, divided by those who run."""
-MOST_BURST_NS = 4_000_000_000
+BURST_NS, BURST_STEPS = 250_000_000, 48
+"""Time allowed for each one who waits beside the first, or so many steps of a lone stream where
+those take longer; divided by those who run."""
+MOST_BURST_NS = 6_000_000_000
 """Longest step for the sake of a crowd."""
 IDLE_STEP_NS = 400_000_000
 """Longest prompt-only step for one who waits alone."""
@@ -97,7 +98,7 @@ class StepBudget:
         return max(1, min(room, self._beside(load) if load.generating else self._alone(load)))
 
     def _alone(self, load: Load) -> int:
-        most = self._most(load, max(IDLE_STEP_NS, _burst_ns(load)), tiled=self._tiles)
+        most = self._most(load, max(IDLE_STEP_NS, self._burst_ns(load)), tiled=self._tiles)
         return _whole_grains(max(self._micro_batch // 4, most))
 
     def _beside(self, load: Load) -> int:
@@ -117,7 +118,13 @@ class StepBudget:
         """How long a step may take."""
         plain = self.predict_ns(load, 0)
         unnoticed = min(UNNOTICED_NS, self.predict_ns(load, SOUND_CHUNK))
-        return max(STRETCH * plain, unnoticed, _burst_ns(load))
+        return max(STRETCH * plain, unnoticed, self._burst_ns(load))
+
+    def _burst_ns(self, load: Load) -> float:
+        """What a crowd is allowed: prompts computed together cost less, and answer in step."""
+        lone = self._by_row.predict(self._amounts(Load(1), 0, tiled=False))
+        each = max(BURST_NS, BURST_STEPS * lone)
+        return min(each * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""
@@ -171,11 +178,6 @@ class StepBudget:
             ((1, 512, 1_000_000, 4000), 900),
         ):
             self._by_tile.observe(tile, rows * row)
-
-
-def _burst_ns(load: Load) -> float:
-    """What a crowd is allowed: prompts computed together cost less, and answer in step."""
-    return min(BURST_NS * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
 
 
 def _whole_grains(tokens: int) -> int:

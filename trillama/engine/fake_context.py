@@ -7,6 +7,7 @@ returns, and lets a test block, fail and count through ``Hooks`` and ``Counters`
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -201,6 +202,7 @@ class FakeContext:
             turn = self.counters.decodes
             self.counters.decodes += 1
             self._outputs = 0
+            time.sleep(0)  # a real decode lets the GIL go, too
             if self._hooks.on_decode:
                 self._hooks.on_decode(batch)
             status, rows = self._verdict(turn, batch)

@@ -1,6 +1,6 @@
 """Threads beside the trio thread: one that drives an engine, and a few with deep stacks.
 
-Owns the mechanics only: commands go in through a queue, results come back through
+Owns the mechanics only: commands go in through a queue, results come back through a courier and
 ``TrioToken.run_sync_soon``. What is driven and who is told are protocols, so this room knows no
 model, no job and no request. ``runner_pool`` is the caller.
 
@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import trio
 
@@ -81,6 +81,51 @@ class Watcher(Protocol[In]):
         ...
 
 
+Errand: TypeAlias = tuple[Callable[..., object], tuple[Any, ...]]
+"""A function and what it is called with."""
+
+
+class Courier:
+    """Takes errands to the trio thread, in order, without letting whoever sends them wait.
+
+    ``run_sync_soon`` lets the GIL go when it wakes the trio thread, which then keeps it for all it
+    has to do: an engine that called it before a decode was held up by a millisecond and more. A
+    queue wakes this thread and keeps the GIL, so the trio thread works beside the decode.
+
+    Args:
+        lost: called, once, when the trio loop turns out to be over.
+    """
+
+    def __init__(self, name: str, lost: Callable[[], object]) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self._lost = lost
+        self._over = False
+        self._errands: SimpleQueue[Errand | None] = SimpleQueue()
+        threading.Thread(target=self._main, name=name, daemon=True).start()
+
+    def send(self, callback: Callable[..., object], *args: object) -> None:
+        """Run ``callback`` soon on the trio thread.
+
+        Raises:
+            trio.RunFinishedError: the trio loop is known to be over.
+        """
+        if self._over:
+            raise trio.RunFinishedError
+        self._errands.put((callback, args))
+
+    def stop(self) -> None:
+        """End the thread once what was sent before is delivered."""
+        self._errands.put(None)
+
+    def _main(self) -> None:
+        try:
+            while (errand := self._errands.get()) is not None:
+                self._token.run_sync_soon(errand[0], *errand[1])
+        except trio.RunFinishedError:
+            self._over = True
+            self._lost()
+
+
 class EngineThread(Generic[E]):
     """One thread that owns one machine from ``open`` to ``close``.
 
@@ -89,10 +134,10 @@ class EngineThread(Generic[E]):
     """
 
     def __init__(self, name: str, machine: Machine[E], watcher: Watcher[E]) -> None:
+        self._name = name
         self._machine = machine
         self._watcher = watcher
-        self._commands: SimpleQueue[tuple[Callable[..., object], tuple[Any, ...]] | None]
-        self._commands = SimpleQueue()
+        self._commands: SimpleQueue[Errand | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._main, name=f"engine:{name}", daemon=True)
 
     def start(self) -> None:
@@ -102,8 +147,12 @@ class EngineThread(Generic[E]):
             RuntimeError: the system has no thread left.
         """
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL))
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread.start()
+        self._courier = Courier(f"courier:{self._name}", self.stop)
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._courier.stop()
+            raise
 
     @property
     def alive(self) -> bool:
@@ -122,9 +171,9 @@ class EngineThread(Generic[E]):
         """From the engine thread: run ``callback`` soon on the trio thread.
 
         Raises:
-            trio.RunFinishedError: the trio loop is over.
+            trio.RunFinishedError: the trio loop is known to be over.
         """
-        self._token.run_sync_soon(callback, *args)
+        self._courier.send(callback, *args)
 
     def _main(self) -> None:
         # Where the trio loop is over nobody is left to be told; the machine is still closed.
@@ -133,6 +182,7 @@ class EngineThread(Generic[E]):
         self._machine.close()
         with contextlib.suppress(trio.RunFinishedError):
             self.tell(self._watcher.closed)
+        self._courier.stop()
 
     def _live(self) -> None:
         try:

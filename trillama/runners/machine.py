@@ -12,7 +12,7 @@ import trio
 from ..base.durations import MILLISECOND, SECOND
 from ..base.errors import ModelLoadError
 from ..base.events import StepEvent
-from ..batching import Batcher
+from ..batching import Batcher, Report
 from ..engine.base import Backend, Context, MemoryKind, Model
 from ..engine.warmup import warm_up
 from ..seats import BatchStatistics
@@ -28,6 +28,7 @@ class EngineMachine:
 
     Attributes:
         report: told the loaded fraction, on the engine thread.
+        deliver: told what steps bring, as the next one begins to decode, on the engine thread.
         abort: set from any thread to give a load up at its next progress report.
         snapshot: the batcher's statistics of a moment ago; may be read from any thread.
         model, context, batcher: there once ``open`` has returned; the latter two only where the
@@ -40,6 +41,7 @@ class EngineMachine:
 
     def __init__(self, spec: RunnerSpec, backend: Backend) -> None:
         self.report: Callable[[float], None] = lambda fraction: None
+        self.deliver: Report | None = None
         self.abort = False
         self.snapshot: BatchStatistics | None = None
         self._snapshot_at = 0
@@ -103,8 +105,8 @@ class EngineMachine:
             raise ModelLoadError(f"loading {self._spec.name} was given up")
 
     def step(self) -> list[StepEvent]:
-        """Advance every job by one step."""
-        events = self.batcher.step()
+        """Advance every job by one step; what ``deliver`` was not told is returned."""
+        events = self.batcher.step(self.deliver)
         now = time.monotonic_ns()
         if not self.batcher.has_work or now - self._snapshot_at > SNAPSHOT_EVERY:
             self._snapshot_at = now

@@ -86,6 +86,7 @@ class Runner:
         """
         self._on_progress = on_progress
         self._machine.report = functools.partial(self._thread.tell, self._progressed)
+        self._machine.deliver = functools.partial(self._thread.tell, self.deliver)
         try:
             self._thread.start()
         except RuntimeError as error:
