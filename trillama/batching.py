@@ -68,7 +68,7 @@ class Batcher:
         self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
         self._budget = StepBudget(policy.step_budget, limits)
         self._batch = context.new_batch()
-        self._memory = Memory(context, reuse=policy.prefix_cache)
+        self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
         self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
@@ -271,7 +271,7 @@ class Batcher:
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> None:
         """Bring the library's memory back to what the book says after a failed decode."""
-        broken = self._memory.cut_back(plan.seats)
+        broken, spoiled = self._memory.cut_back(plan.seats)
         if status is DecodeStatus.INVALID:
             for seat in plan.seats:
                 if seat.place.id in broken or not broken:
@@ -281,6 +281,9 @@ class Batcher:
             self._failures += 1
             if self._failures > 1:
                 raise EngineError(f"decoding failed twice: {status.name.lower()}")
+        for seat in spoiled:
+            if seat.sequence is not None:
+                self._line.requeue(seat, seat.tokens())
 
     # -- sampling -------------------------------------------------------------------------------
 

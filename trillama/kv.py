@@ -37,6 +37,8 @@ class Place:
         registered: leading positions whose tokens are known here and may be shared.
         live: belongs to a running job; otherwise it is a holder and may be evicted.
         shifted: a context shift moved its tail, which therefore fits no other prompt.
+        stop: position that its prompt has to be computed up to, and no further in the same step,
+            because it is to be saved there; 0 for none.
     """
 
     id: int
@@ -45,6 +47,7 @@ class Place:
     registered: int = 0
     live: bool = True
     shifted: bool = False
+    stop: int = 0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -65,7 +68,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class KVStatistics:
-    """Cells and sequences at one moment; ``evictions`` counts since the start."""
+    """Cells and sequences at one moment; ``evictions`` counts since the start.
+
+    Attributes:
+        saved, saved_bytes: sequences kept in the host's memory.
+        restored: tokens that were taken from there, since the start.
+    """
 
     cells: int
     used: int
@@ -73,6 +81,9 @@ class KVStatistics:
     live: int
     holders: int
     evictions: int
+    saved: int = 0
+    saved_bytes: int = 0
+    restored: int = 0
 
 
 class KVPool:

@@ -14,6 +14,7 @@ KINDS = {
     "llama": MemoryKind.ATTENTION,
     "cohere2": MemoryKind.SLIDING,
     "mamba": MemoryKind.RECURRENT,
+    "lfm2": MemoryKind.HYBRID,
     "eurobert": MemoryKind.NONE,
 }
 PARAMS = ContextParams(
@@ -94,3 +95,31 @@ def test_a_model_without_memory_sees_a_batch_in_one_piece(load):
     with pytest.raises(EngineError, match="no memory"):
         context.seq_remove(0)
     context.clear()
+
+
+@pytest.mark.parametrize("architecture", ["llama", "cohere2", "mamba", "lfm2"])
+def test_what_was_saved_goes_on_in_another_sequence(load, architecture):
+    """An image holds all that a sequence has computed, whatever became of that meanwhile."""
+    model = load(architecture)
+    context, fresh = model.open_context(PARAMS), model.open_context(PARAMS)
+    prefill(context, 0, prompt(90))
+    image = context.save(0)
+    prefill(context, 0, prompt(20, 2), 90)
+    assert context.seq_remove(0)
+    assert context.restore(2, image)
+    assert context.seq_pos_max(2) == 89
+    whole = np.concatenate([prompt(90), prompt(20, 1)])
+    assert distance(prefill(context, 2, prompt(20, 1), 90), prefill(fresh, 0, whole)) < TOLERANCE
+
+
+def test_an_image_without_room_leaves_the_sequence_empty(load):
+    """Nothing else is touched, either."""
+    model = load("llama")
+    context = model.open_context(PARAMS)
+    prefill(context, 0, prompt(200))
+    image = context.save(0)
+    prefill(context, 1, prompt(200, 1))
+    prefill(context, 2, prompt(56))
+    assert not context.restore(3, image)
+    assert context.seq_pos_max(3) == -1
+    assert [context.seq_pos_max(one) for one in range(3)] == [199, 199, 55]

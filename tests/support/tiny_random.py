@@ -25,7 +25,8 @@ class TinyShape:
     """Sizes of a random model; ``seed`` makes another one of the same shape.
 
     ``architecture`` decides how it remembers: "llama" plain attention, "cohere2" a sliding window
-    of ``window`` positions in three layers of four, "mamba" a recurrent state, "eurobert" nothing.
+    of ``window`` positions in three layers of four, "mamba" a recurrent state, "lfm2" states of
+    convolutions and attention in every fourth layer, "eurobert" nothing.
     """
 
     architecture: str = "llama"
@@ -39,6 +40,10 @@ class TinyShape:
     suppressed: tuple[int, ...] = ()
     bos: bool = False
     seed: int = 0
+
+    def convolves(self, layer: int) -> bool:
+        """Whether a layer remembers by a short convolution."""
+        return self.architecture == "lfm2" and layer % 4 != 3
 
 
 def byte_letters() -> list[str]:
@@ -76,7 +81,8 @@ def _add_sizes(writer: GGUFWriter, shape: TinyShape) -> None:
     writer.add_block_count(shape.layers)
     writer.add_feed_forward_length(shape.hidden)
     writer.add_head_count(shape.heads)
-    writer.add_head_count_kv(shape.heads)
+    hybrid = [0 if short else shape.heads for short in map(shape.convolves, range(shape.layers))]
+    writer.add_head_count_kv(hybrid if shape.architecture == "lfm2" else shape.heads)
     writer.add_rope_dimension_count(shape.width // shape.heads)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(len(vocabulary()))
@@ -84,6 +90,8 @@ def _add_sizes(writer: GGUFWriter, shape: TinyShape) -> None:
         writer.add_sliding_window(shape.window)
         writer.add_layer_norm_eps(1e-5)
         writer.add_logit_scale(1.0)
+    if shape.architecture == "lfm2":
+        writer.add_shortconv_l_cache(3)
     if shape.architecture == "eurobert":
         writer.add_causal_attention(False)
     if shape.architecture == "mamba":
@@ -112,21 +120,38 @@ class _Weights:
         self.matrix("token_embd.weight", size, width, 1.0)
         if self.shape.architecture in ("llama", "mamba"):
             self.matrix("output.weight", size, width, 0.3)
-        self.vector("output_norm.weight", width)
+        norm = "token_embd_norm" if self.shape.architecture == "lfm2" else "output_norm"
+        self.vector(f"{norm}.weight", width)
         for layer in range(self.shape.layers):
             block = f"blk.{layer}"
             self.vector(f"{block}.attn_norm.weight", width)
             if self.shape.architecture == "mamba":
                 self.add_state_space(block)
+                continue
+            if self.shape.convolves(layer):
+                self.add_convolution(block)
             else:
                 self.add_attention(block)
+            self.add_feed_forward(block)
 
     def add_attention(self, block: str) -> None:
+        width, heads = self.shape.width, self.shape.heads
+        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            self.matrix(f"{block}.{part}.weight", width, width, 0.15)
+        if self.shape.architecture == "lfm2":
+            self.vector(f"{block}.attn_q_norm.weight", width // heads)
+            self.vector(f"{block}.attn_k_norm.weight", width // heads)
+
+    def add_convolution(self, block: str) -> None:
+        width = self.shape.width
+        self.matrix(f"{block}.shortconv.conv.weight", width, 3, 0.5)
+        self.matrix(f"{block}.shortconv.in_proj.weight", 3 * width, width, 0.2)
+        self.matrix(f"{block}.shortconv.out_proj.weight", width, width, 0.2)
+
+    def add_feed_forward(self, block: str) -> None:
         width, hidden = self.shape.width, self.shape.hidden
         if self.shape.architecture != "cohere2":
             self.vector(f"{block}.ffn_norm.weight", width)
-        for part in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            self.matrix(f"{block}.{part}.weight", width, width, 0.15)
         self.matrix(f"{block}.ffn_gate.weight", hidden, width)
         self.matrix(f"{block}.ffn_up.weight", hidden, width)
         self.matrix(f"{block}.ffn_down.weight", width, hidden)

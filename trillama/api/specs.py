@@ -32,6 +32,13 @@ MAX_STREAMS = 224
 """So many leave ids for those that are kept."""
 
 
+STATE_MEMORY = 1 << 30
+"""Bytes that states of recurrent models may take when nobody says how many there are to be."""
+
+FEWEST_STATES = 8
+"""So many there are, however large."""
+
+
 def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> RunnerSpec:
     """The runner ``model`` needs.
 
@@ -51,11 +58,12 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             main_gpu=options.main_gpu,
             use_mmap=options.use_mmap,
         ),
-        context=_context(options, settings, cells, live),
+        context=_context(options, settings, cells, (live, _ids(model, settings, live))),
         policy=Policy(
             max_live=settings.num_parallel and live,
             step_budget=settings.step_budget,
             prefix_cache=settings.prefix_cache,
+            host_cache=settings.host_cache,
         ),
         generates=COMPLETION in model.capabilities,
         embedding=EmbeddingParams(
@@ -69,14 +77,25 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
     )
 
 
-def _context(options: Options, settings: Settings, cells: int, live: int) -> ContextParams:
-    """How the context is opened, for ``live`` answers at once."""
+def _ids(model: InstalledModel, settings: Settings, live: int) -> int:
+    """Sequence ids: each costs a state where the model has states."""
+    state = sum(model.footprint.state) if model.footprint else 0
+    if not state:
+        return min(max(2 * live, SEQUENCES), MAX_SEQUENCES)
+    return live if settings.num_parallel else min(live, max(FEWEST_STATES, STATE_MEMORY // state))
+
+
+def _context(
+    options: Options, settings: Settings, cells: int, ids: tuple[int, int]
+) -> ContextParams:
+    """How the context is opened, for so many answers at once and so many sequence ids."""
+    live, sequences = ids
     kind = settings.kv_cache_type or "f16"
     return ContextParams(
         cells=cells,
         streams=_streams(settings),
         kv_memory=settings.kv_memory,
-        sequences=min(max(2 * live, SEQUENCES), MAX_SEQUENCES),
+        sequences=sequences,
         outputs=live,
         micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
         threads=options.num_thread or settings.num_thread,

@@ -51,6 +51,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         stall_timeout: how long a client may read nothing before its answer is ended.
         step_budget: prompt tokens per step while others generate: "auto", "off" or a number.
         prefix_cache: keep finished sequences for reuse.
+        host_cache: bytes of the host's memory, for each model, that keep what its KV cache has no
+            room for.
         num_thread: CPU threads of an engine; 0 means one per physical core.
         gpu_layers: layers on GPUs where neither model nor request says; negative means all.
         log_format: "auto" (JSON unless on a terminal), "json" or "console".
@@ -93,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout: int = 60 * SECOND
     step_budget: str = "auto"
     prefix_cache: bool = True
+    host_cache: int = 512 << 20
     num_thread: int = 0
     gpu_layers: int = -1
     log_format: str = "auto"
@@ -226,6 +229,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "stall_timeout": _duration,
     "step_budget": _budget,
     "prefix_cache": _bool,
+    "host_cache": _bytes,
     "num_thread": _uint,
     "gpu_layers": int,
     "log_format": _one_of("auto", "json", "console"),

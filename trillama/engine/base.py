@@ -27,6 +27,10 @@ ProgressHook = Callable[[float], bool]
 """Called with the loaded fraction 0..1 from the loading thread; False cancels the load."""
 
 
+Image = npt.NDArray[np.uint8]
+"""What ``Context.save`` gives: only a context of the same model and kind can restore it."""
+
+
 class DecodeStatus(enum.IntEnum):
     """Return codes of llama_decode and what they leave behind (llama.cpp include/llama.h)."""
 
@@ -153,6 +157,7 @@ class ContextLimits:
     Attributes:
         cells: all of them; ``sequence_cells`` is how many one sequence can have.
         sampling_threads: CPU threads that have nothing to do while rows are sampled.
+        memory: how a sequence is remembered.
     """
 
     cells: int
@@ -164,6 +169,12 @@ class ContextLimits:
     can_shift: bool
     attention: Attention = Attention.TILED
     sampling_threads: int = 1
+    memory: MemoryKind = MemoryKind.ATTENTION
+
+    @property
+    def stateful(self) -> bool:
+        """Whether a sequence has a state, which cannot be cut, only saved and restored."""
+        return self.memory in (MemoryKind.RECURRENT, MemoryKind.HYBRID)
 
     @property
     def separate(self) -> bool:
@@ -265,6 +276,14 @@ class Context(Protocol):
 
     def seq_pos_max(self, sequence: int) -> int:
         """Last position held, -1 when empty."""
+        ...
+
+    def save(self, sequence: int) -> Image:
+        """An image of all that a sequence holds, uint8, shape (bytes,); empty if it fails."""
+        ...
+
+    def restore(self, sequence: int, image: Image) -> bool:
+        """Give an empty sequence what was saved; False, and still empty, where there is no room."""
         ...
 
     def clear(self) -> None:

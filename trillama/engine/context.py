@@ -8,6 +8,7 @@ decode itself, whatever the number of rows.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,16 @@ from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from . import guards
-from .base import Attention, Batch, ContextLimits, ContextParams, DecodeStatus, Vocabulary
+from .base import (
+    Attention,
+    Batch,
+    ContextLimits,
+    ContextParams,
+    DecodeStatus,
+    Image,
+    MemoryKind,
+    Vocabulary,
+)
 from .chains import LlamaChain
 from .devices import sampling_threads
 from .library import LogTail, lib
@@ -36,19 +46,24 @@ _logits_address.restype, _logits_address.argtypes = ctypes.c_void_p, [ctypes.c_v
 class LlamaBatch(guards.GuardedBatch):
     """A batch whose arrays are the very memory that llama_decode reads.
 
+    Args:
+        pins: distance from a row's sequence to the one that pins its cell; 0 without pins.
+
     Attributes:
         c: the llama_batch; its pointers are set once, its ``n_tokens`` before each decode.
     """
 
-    __slots__ = ("_counts", "_rows", "c")
+    __slots__ = ("_counts", "_pins", "_rows", "_shared", "c")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, pins: int = 0) -> None:
         super().__init__(capacity)
-        # One sequence per row, always: a count of 0 would be read through a wild pointer.
-        self._counts = np.ones(capacity, np.int32)
+        self._pins = pins
+        self._shared = np.zeros((capacity, 2), np.int32)
+        owners = self._shared if pins else self.sequences
+        # Never a count of 0: it would be read through a wild pointer.
+        self._counts = np.full(capacity, 2 if pins else 1, np.int32)
         self._rows = np.zeros(capacity + 1, np.uintp)  # ends with NULL
-        step = self.sequences.itemsize
-        self._rows[:capacity] = self.sequences.ctypes.data + step * np.arange(capacity)
+        self._rows[:capacity] = owners.ctypes.data + owners.strides[0] * np.arange(capacity)
         self.c = lib.llama_batch(
             n_tokens=0,
             token=self.tokens.ctypes.data_as(_INT32),
@@ -59,9 +74,21 @@ class LlamaBatch(guards.GuardedBatch):
             logits=self.wants_logits.ctypes.data_as(_INT8),
         )
 
+    def seal(self) -> None:
+        """Make the rows in use ready to be decoded."""
+        self.c.n_tokens = self.size
+        if self._pins:
+            rows = self.sequences[: self.size]
+            self._shared[: self.size] = np.stack((rows, rows + self._pins), axis=1)
+
 
 class LlamaContext:
-    """See ``base.Context``; made by ``LlamaModel.open_context``."""
+    """See ``base.Context``; made by ``LlamaModel.open_context``.
+
+    A cache of sliding windows gives away cells that left the window of the one sequence they
+    belong to, however much room there is (llama.cpp src/llama-kv-cache.cpp, find_slot). Prefixes
+    could then be neither cut nor shared. So each cell there has a second owner, its sequence's pin.
+    """
 
     vocabulary: Vocabulary
 
@@ -69,37 +96,39 @@ class LlamaContext:
         self,
         model: int,
         vocabulary: LlamaVocabulary,
-        how: tuple[ContextParams, Attention],
+        how: tuple[ContextParams, Attention, MemoryKind],
         on_close: Callable[[LlamaContext], None],
     ) -> None:
         """Allocate the context.
 
         Args:
             model: pointer to the loaded model, which must outlive the context.
-            how: settled parameters, and the attention they lead to.
+            how: settled parameters, the attention they lead to, and how the model remembers.
             on_close: told once, after the context was freed.
 
         Raises:
             ModelLoadError: impossible parameters, or the library refused them.
         """
-        params, attention = guards.check_context(how[0]), how[1]
+        params = guards.check_context(how[0])
         self.vocabulary = vocabulary
         self._columns, self._suppressed = vocabulary.size, vocabulary.suppressed
         self._on_close = on_close
         self._stop = (ctypes.c_uint8 * 2)(0, 0)
         with LogTail() as log:
-            struct = context_params(params, ctypes.addressof(self._stop))
+            self._pins = params.sequences if how[2] is MemoryKind.SLIDING and params.unified else 0
+            asked = dataclasses.replace(params, sequences=params.sequences + self._pins)
+            struct = context_params(guards.check_context(asked), ctypes.addressof(self._stop))
             self._pointer: int | None = lib.llama_init_from_model(model, struct)
         if not self._pointer:
             raise log.failure("cannot open a context")
         self._memory: int | None = lib.llama_get_memory(self._pointer)
-        self.limits = _read_limits(self._pointer, self._memory, model, (params, attention))
+        self.limits = _read_limits(self._pointer, self._memory, model, (params, *how[1:]))
         self._outputs = 0
         self._row_types: dict[int, Any] = {}
 
     def new_batch(self) -> LlamaBatch:
         """A batch of ``limits.batch`` rows whose memory ``decode`` reads directly."""
-        return LlamaBatch(self.limits.batch)
+        return LlamaBatch(self.limits.batch, self._pins)
 
     def decode(self, batch: Batch) -> DecodeStatus:
         """Compute all rows; see ``base.Context.decode``.
@@ -112,7 +141,7 @@ class LlamaContext:
         if not isinstance(batch, LlamaBatch):
             raise EngineError("the batch was not made by this engine")
         outputs = batch.check(self.limits, self._columns)
-        batch.c.n_tokens = batch.size
+        batch.seal()
         self._outputs = 0
         code = lib.llama_decode(pointer, batch.c)
         self._stop[0] = 0
@@ -155,7 +184,8 @@ class LlamaContext:
         held = -1 if pooled else lib.llama_memory_seq_pos_max(memory, source)
         guards.check_copy(start, end, held, unified=pooled)
         if pooled:
-            lib.llama_memory_seq_cp(memory, source, target, start, end)
+            for owner in self._owners(target):
+                lib.llama_memory_seq_cp(memory, source, owner, start, end)
         else:
             lib.llama_memory_seq_cp(memory, source, target, -1, -1)
 
@@ -168,7 +198,10 @@ class LlamaContext:
         memory = self._checked_memory(sequence)
         # A recurrent memory drops a whole sequence only when asked for all positions.
         first = start if start > 0 else -1
-        return bool(lib.llama_memory_seq_rm(memory, sequence, first, end))
+        removed = True
+        for owner in self._owners(sequence):
+            removed &= lib.llama_memory_seq_rm(memory, owner, first, end)
+        return removed
 
     def seq_shift(self, sequence: int, start: int, end: int, delta: int) -> None:
         """Move positions [start, end) by ``delta``; only where ``limits.can_shift``.
@@ -191,6 +224,29 @@ class LlamaContext:
         memory = self._checked_memory(sequence)
         position: int = lib.llama_memory_seq_pos_max(memory, sequence)
         return position
+
+    def save(self, sequence: int) -> Image:
+        """An image of all that a sequence holds; see ``base.Context.save``.
+
+        Raises:
+            EngineError: the id is out of range.
+        """
+        self._checked_memory(sequence)
+        image = np.empty(lib.llama_state_seq_get_size(self._pointer, sequence), np.uint8)
+        written = lib.llama_state_seq_get_data(self._pointer, _bytes(image), image.size, sequence)
+        return image[:written]
+
+    def restore(self, sequence: int, image: Image) -> bool:
+        """Give an empty sequence what was saved; see ``base.Context.restore``.
+
+        Raises:
+            EngineError: the id is out of range.
+        """
+        memory, size = self._checked_memory(sequence), image.size
+        read: int = lib.llama_state_seq_set_data(self._pointer, _bytes(image), size, sequence)
+        if self._pins:
+            lib.llama_memory_seq_cp(memory, sequence, sequence + self._pins, 0, -1)
+        return read == size
 
     def clear(self) -> None:
         """Forget every sequence."""
@@ -224,6 +280,10 @@ class LlamaContext:
     def _refuse(self) -> int:
         raise EngineError("the context is closed")
 
+    def _owners(self, sequence: int) -> tuple[int, ...]:
+        """The ids that a sequence's cells belong to."""
+        return (sequence, sequence + self._pins) if self._pins else (sequence,)
+
     def _checked_memory(self, *sequences: int) -> int:
         """The memory, after the ids were found to exist in it."""
         if self._pointer is None:
@@ -239,26 +299,30 @@ class LlamaContext:
         return f"<LlamaContext {state} {self.limits.cells} cells {self.limits.sequences} sequences>"
 
 
+def _bytes(image: Image) -> Any:
+    return image.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
+
+
 def _read_limits(
-    pointer: int, memory: int | None, model: int, how: tuple[ContextParams, Attention]
+    pointer: int, memory: int | None, model: int, how: tuple[ContextParams, Attention, MemoryKind]
 ) -> ContextLimits:
     """What the library made of the parameters."""
-    params, attention = how
+    params, attention, kind = how
     batch, micro_batch = lib.llama_n_batch(pointer), lib.llama_n_ubatch(pointer)
     if not memory:  # an encoder must see all its rows in one graph
         batch = micro_batch
     has_encoder = lib.llama_model_has_encoder(model)
     # A recurrent state moves its positions on request, but forgets nothing.
-    has_state = lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model)
-    movable = bool(memory) and not has_state
+    movable = bool(memory) and kind not in (MemoryKind.RECURRENT, MemoryKind.HYBRID)
     return ContextLimits(
         cells=lib.llama_n_ctx(pointer),
         sequence_cells=lib.llama_n_ctx_seq(pointer),
-        sequences=lib.llama_n_seq_max(pointer),
+        sequences=params.sequences,
         batch=batch,
         micro_batch=micro_batch,
         outputs=batch if has_encoder else min(params.outputs, batch),
         can_shift=movable and bool(lib.llama_memory_can_shift(memory)),
         attention=attention,
         sampling_threads=sampling_threads(),
+        memory=kind,
     )

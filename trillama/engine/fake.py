@@ -71,7 +71,7 @@ class FakeModel:
             layers=2,
             size=weights.size,
             parameters=weights.size // 2,
-            memory=MemoryKind.ATTENTION,
+            memory=weights.memory,
             chat_template=weights.chat_template,
             pooling=weights.pooling,
         )

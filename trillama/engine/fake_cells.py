@@ -13,8 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+
 from trillama.base.errors import EngineError
 
+from .base import Image
 from .fake_vocab import SPELLED
 
 
@@ -185,6 +188,23 @@ class CellPool:
         self._histories[owner] = None
         if len(self._held[owner]) != len(cells):
             raise EngineError(f"sequence {owner} would hold a position twice after a shift")
+
+    def save(self, sequence: int) -> Image:
+        """What ``sequence`` sees, as bytes."""
+        held = sorted(self._held[sequence].items())
+        rows = [(cell.token, position, cell.content) for position, cell in held]
+        return np.array(rows, np.int64).reshape(-1).view(np.uint8)
+
+    def restore(self, sequence: int, image: Image) -> bool:
+        """Give ``sequence`` cells of its own as they were saved; False where there is no room."""
+        rows = image.view(np.int64).reshape(-1, 3).tolist()
+        if len(rows) > self.free or self._held[sequence]:
+            return False
+        for token, position, content in rows:
+            self._held[sequence][position] = Cell(token, position, content, {sequence})
+        self.used += len(rows)
+        self._histories[sequence] = None
+        return True
 
     def clear(self) -> None:
         """Drop every cell."""

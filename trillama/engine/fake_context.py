@@ -19,7 +19,16 @@ import numpy.typing as npt
 from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
-from .base import Attention, Batch, ContextLimits, ContextParams, DecodeStatus, LoadParams
+from .base import (
+    Attention,
+    Batch,
+    ContextLimits,
+    ContextParams,
+    DecodeStatus,
+    Image,
+    LoadParams,
+    MemoryKind,
+)
 from .embedding import EmbeddingParams, Pooling, Tokens
 from .fake_cells import CellPool
 from .fake_scripts import Script, echo_canary
@@ -85,6 +94,8 @@ class Counters:
     shifts: int = 0
     clears: int = 0
     chains: int = 0
+    saves: int = 0
+    restores: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +109,7 @@ class FakeWeights:
     add_bos: bool = False
     fill: bool = False
     can_shift: bool = True
+    memory: MemoryKind = MemoryKind.ATTENTION
     pooling: Pooling | None = Pooling.LAST
 
 
@@ -149,13 +161,16 @@ class FakeContext:
             outputs=min(params.outputs, batch),
             can_shift=weights.can_shift,
             attention=Attention.SEPARATE if separate else Attention.TILED,
+            memory=weights.memory,
         )
         self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.counters = Counters()
         self.closed = False
         self._hooks = hooks
         self._script = weights.script
-        self._pool = CellPool(params.cells, sequences)
+        # A recurrent model has no cells that could run short.
+        pools = sequences if weights.memory is MemoryKind.RECURRENT else 1
+        self._pool = CellPool(params.cells * pools, sequences)
         self._logits = np.empty((self.limits.outputs, SIZE), np.float32)
         self._outputs = 0
         self._interrupted = threading.Event()
@@ -291,6 +306,8 @@ class FakeContext:
             self.counters.copies += 1
             if source == target:
                 return
+            if self.limits.stateful:
+                raise EngineError("a state is not copied in part")
             if not self.limits.separate:
                 self._pool.copy(source, target, start, _open_end(end))
             elif start > 0 or end <= self._pool.history(source).last:
@@ -299,9 +316,11 @@ class FakeContext:
                 self._pool.duplicate(source, target)
 
     def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
-        """Drop positions [start, end); always possible here."""
+        """Drop positions [start, end); a state can only be dropped as a whole."""
         with self._alone(sequence):
             self.counters.removes += 1
+            if self.limits.stateful and 0 < start <= self._pool.history(sequence).last:
+                return False
             self._pool.remove(sequence, start, _open_end(end))
             return True
 
@@ -321,6 +340,18 @@ class FakeContext:
         """Last position held, -1 when empty."""
         with self._alone(sequence):
             return self._pool.history(sequence).last
+
+    def save(self, sequence: int) -> Image:
+        """An image of all that a sequence holds."""
+        with self._alone(sequence):
+            self.counters.saves += 1
+            return self._pool.save(sequence)
+
+    def restore(self, sequence: int, image: Image) -> bool:
+        """Give an empty sequence what was saved; False where there is no room."""
+        with self._alone(sequence):
+            self.counters.restores += 1
+            return self._pool.restore(sequence, image)
 
     def clear(self) -> None:
         """Forget every sequence."""

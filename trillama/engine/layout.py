@@ -22,6 +22,8 @@ SHORT = 256
 """Up to so many cells flash attention is the faster one for a sequence alone: fewer graph nodes."""
 POOLED_LIVE = 16
 """Sequences that generate at once in such a pool when nobody says."""
+MOST_PINNED = 64
+"""Sequences with pins: each takes two of the library's ids, and a row of logits for both."""
 MOST_SCORES = 1 << 30
 """Bytes that the scores of plain attention may take: beyond, flash attention makes none."""
 
@@ -51,13 +53,13 @@ def settle(params: ContextParams, around: Surroundings) -> ContextParams:
 
     Where streams do not fit, the pool gets as many of their cells as the memory allows.
     """
+    params = _with_sequences(params, around)
     wanted, longest = params.streams, -(-params.cells // CELL_STEP) * CELL_STEP
     if not wanted:
         return _with_kernel(params, around)
     spare = -(-wanted // 8)
     room = (params.kv_memory or around.free) // max(1, cell_bytes(params, around))
-    plain_memory = around.memory in (MemoryKind.ATTENTION, MemoryKind.SLIDING)
-    if plain_memory and (wanted + spare) * longest <= room:
+    if around.memory is MemoryKind.ATTENTION and (wanted + spare) * longest <= room:
         streams = wanted + spare
         chosen = dataclasses.replace(
             params, cells=streams * longest, sequences=streams, unified=False
@@ -66,6 +68,16 @@ def settle(params: ContextParams, around: Surroundings) -> ContextParams:
         cells = max(longest, min(wanted * longest, room))
         chosen = dataclasses.replace(params, cells=cells)
     return _with_kernel(chosen, around)
+
+
+def _with_sequences(params: ContextParams, around: Surroundings) -> ContextParams:
+    """No more sequence ids than are of use: states are not kept in them, and windows need pins."""
+    most = params.sequences
+    if around.memory in (MemoryKind.RECURRENT, MemoryKind.HYBRID):
+        most = min(most, params.outputs)
+    elif around.memory is MemoryKind.SLIDING:
+        most = min(most, max(params.outputs, MOST_PINNED))
+    return dataclasses.replace(params, sequences=most)
 
 
 def cell_bytes(params: ContextParams, around: Surroundings) -> int:

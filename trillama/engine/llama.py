@@ -71,7 +71,8 @@ class LlamaModel:
             around = surroundings(pointer, self.facts, on_cpu=on_cpu)
             chosen = settle(params, around)
             attention = attention_of(chosen, on_cpu=on_cpu)
-            context = LlamaContext(pointer, self._vocabulary, (chosen, attention), self._forget)
+            how = chosen, attention, self.facts.memory
+            context = LlamaContext(pointer, self._vocabulary, how, self._forget)
             self._contexts.append(context)
             return context
 

@@ -1,4 +1,4 @@
-"""Changes to a context's memory as values: ``kv`` decides them, ``batching`` carries them out."""
+"""Changes to a context's memory as values: the books decide them, ``seats`` carries them out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from trillama.base.errors import EngineError
+
 from .base import Context
+from .prefix_tree import Tokens
+from .saved_states import Saved, SavedStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,38 @@ class Shift:
     delta: int
 
 
-Operation: TypeAlias = Copy | Remove | Shift
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Keep what a sequence has computed, which are all of ``tokens``, in the host's memory."""
+
+    sequence: int
+    key: str
+    tokens: Tokens
 
 
-def carry_out(operations: Iterable[Operation], context: Context) -> None:
-    """Make the library's memory agree with the book, in order."""
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Give an empty sequence the first ``count`` positions of what was saved."""
+
+    sequence: int
+    saved: Saved
+    count: int
+
+
+Operation: TypeAlias = Copy | Remove | Shift | Save | Restore
+
+
+def carry_out(
+    operations: Iterable[Operation], context: Context, states: SavedStates | None = None
+) -> None:
+    """Make the library's memory agree with the book, in order.
+
+    Args:
+        states: where saved sequences go; needed only for ``Save`` and ``Restore``.
+
+    Raises:
+        EngineError: the library did not take back what it had given.
+    """
     for op in operations:
         match op:
             case Copy():
@@ -51,3 +82,15 @@ def carry_out(operations: Iterable[Operation], context: Context) -> None:
                 context.seq_shift(op.sequence, op.start, op.end, op.delta)
             case Remove():
                 context.seq_remove(op.sequence, op.start, op.end)
+            case Save() if states is not None:
+                states.put(op.key, op.tokens, context.save(op.sequence))
+            case Restore() if states is not None:
+                _restore(op, context, states)
+
+
+def _restore(op: Restore, context: Context, states: SavedStates) -> None:
+    if not context.restore(op.sequence, op.saved.image):
+        raise EngineError("a saved sequence cannot be restored")
+    if op.count < len(op.saved.tokens):
+        context.seq_remove(op.sequence, op.count)
+    states.use(op.saved, op.count)

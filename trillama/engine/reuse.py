@@ -36,20 +36,20 @@ class ReuseForecast:
 
     def observe(self, key: str, prompt: Tokens, shared: int) -> None:
         """Learn from a prompt of which ``shared`` tokens are held by running sequences anyway."""
-        gain = max(0, self._match(key, prompt) - shared) / len(prompt)
+        gain = max(0, self.known(key, prompt) - shared) / len(prompt)
         weight = RISE if gain > self.share else FALL
         self.share += weight * (gain - self.share)
 
     def remember(self, key: str, tokens: Tokens) -> None:
-        """Note a finished sequence."""
+        """Note a sequence."""
         for block in _blocks(key, tokens):
             self._known[block] = None
             self._known.move_to_end(block)
         while len(self._known) > BLOCKS:
             self._known.popitem(last=False)
 
-    def _match(self, key: str, prompt: Tokens) -> int:
-        """Tokens of the prompt, in whole blocks, that a finished sequence began with."""
+    def known(self, key: str, prompt: Tokens) -> int:
+        """Tokens of the prompt, in whole blocks, that a remembered sequence began with."""
         matched = 0
         for block in _blocks(key, prompt):
             if block not in self._known:

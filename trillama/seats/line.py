@@ -149,6 +149,8 @@ def prefix_is_coming(seat: Seat, live: list[Seat], memory: Memory) -> bool:
     """Whether a job in prefill is about to compute what this one would compute again."""
     if seat.awaits is None and memory.reuse:
         seat.awaits = coming_prefix(seat, live, memory.match(seat))
+        if seat.awaits is not None:
+            memory.fork(*seat.awaits)
     if seat.awaits is not None:
         other, length = seat.awaits
         if other.sequence is None or other.paused or other.place.length >= length:

@@ -1,20 +1,23 @@
 """A context's KV memory, with the book that says who holds what.
 
-``kv`` or ``streams`` decides and returns operations; here they are carried out at once, so that the
-book and the library never differ by more than the call in progress. What one kind of memory needs
-done otherwise than another belongs here, out of the batcher's sight.
+``kv``, ``streams`` or ``states`` decides and returns operations; here they are carried out at once,
+so that the book and the library never differ by more than the call in progress. What one kind of
+memory needs done otherwise than another belongs here, out of the batcher's sight.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ..engine.base import Context
+from ..engine.base import Context, MemoryKind
 from ..engine.operations import Operation, carry_out
 from ..engine.recovery import cut_back
+from ..engine.saved_states import SavedStates
 from ..kv import KVPool, KVStatistics
 from .plan import Plan
 from .seat import Seat
+from .states import StateBook
 from .streams import StreamBook
 
 
@@ -24,14 +27,21 @@ class Memory:
     Args:
         context: whose memory it is; its limits say how many cells and sequence ids there are.
         reuse: keep finished sequences and share prefixes.
+        host_cache: bytes of the host's memory for saved sequences.
     """
 
-    def __init__(self, context: Context, *, reuse: bool) -> None:
+    def __init__(self, context: Context, *, reuse: bool, host_cache: int = 0) -> None:
         limits = context.limits
         self._context = context
         self._fillers: list[tuple[int, int]] = []
-        self._book: KVPool | StreamBook
-        if limits.separate:
+        self._states = SavedStates(host_cache, whole=limits.stateful)
+        self._book: KVPool | StreamBook | StateBook
+        if limits.stateful:
+            pooled = limits.memory is MemoryKind.HYBRID
+            self._book = StateBook(
+                limits.cells, limits.sequences, self._states, pooled=pooled, reuse=reuse
+            )
+        elif limits.separate:
             self._book = StreamBook(limits.sequence_cells, limits.sequences, reuse=reuse)
         else:
             self._book = KVPool(limits.cells, limits.sequences, reuse=reuse)
@@ -58,7 +68,13 @@ class Memory:
 
     def statistics(self) -> KVStatistics:
         """Counts for the metrics and for tests."""
-        return self._book.statistics()
+        states = self._states
+        return replace(
+            self._book.statistics(),
+            saved=len(states),
+            saved_bytes=states.used,
+            restored=states.restored,
+        )
 
     def __repr__(self) -> str:
         return repr(self._book)
@@ -70,6 +86,11 @@ class Memory:
     def match(self, seat: Seat) -> int:
         """Leading tokens the seat could share now; never all of them."""
         return self._book.match(seat.job.cache_key, seat.known)
+
+    def fork(self, seat: Seat, length: int) -> None:
+        """Note that another prompt shares ``length`` tokens with a seat's and waits for them."""
+        if isinstance(self._book, StateBook):
+            self._book.stop_at(seat.place, length)
 
     def admit(self, seat: Seat, headroom: int) -> int | None:
         """Give a waiting seat a sequence with ``headroom`` cells to spare after its tokens.
@@ -118,6 +139,7 @@ class Memory:
     def drop_cache(self) -> None:
         """Forget all cached prefixes."""
         self._apply(self._book.drop_holders())
+        self._states.clear()
 
     def fillers(self, plan: Plan) -> list[tuple[int, int]]:
         """Streams that get a row so that those of the plan are computed together, each with its
@@ -133,20 +155,25 @@ class Memory:
             self._context.seq_remove(at, start)
         self._fillers = []
 
-    def cut_back(self, seats: Iterable[Seat]) -> set[int]:
+    def cut_back(self, seats: Iterable[Seat]) -> tuple[set[int], list[Seat]]:
         """Bring the library back to what the book says of ``seats`` after a failed decode.
 
         Returns:
-            ids of the sequences that could not be brought back.
+            ids of sequences whose last position was another one, and seats that have to begin
+            again because their state went too far.
         """
-        held = {seat.place.id: seat.place.length for seat in seats}
-        return cut_back(self._context, held)
+        held = {seat.place.id: seat for seat in seats}
+        broken, lost = cut_back(self._context, {at: s.place.length for at, s in held.items()})
+        for at in lost:
+            held[at].place.shifted = True
+        return broken, [held[at] for at in lost]
 
     def _apply(self, operations: Iterable[Operation]) -> None:
-        carry_out(operations, self._context)
+        carry_out(operations, self._context, self._states)
 
     def check(self, live: Iterable[Seat]) -> None:
         """Verify the book and that the library agrees with it about ``live``."""
         self._book.check()
+        self._states.check()
         for seat in live:
             assert self._context.seq_pos_max(seat.place.id) == seat.place.length - 1

@@ -162,7 +162,7 @@ def divide(seats: list[Seat], budget: int, step: int) -> list[tuple[Seat, int]]:
     """
     chunks: list[tuple[Seat, int]] = []
     for seat in sorted(seats, key=lambda s: s.remaining - AGEING * (step - s.admitted_step)):
-        count = min(seat.remaining, budget)
+        count = min(seat.reach, budget)
         if count > 0:
             chunks.append((seat, count))
             budget -= count

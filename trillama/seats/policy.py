@@ -13,8 +13,10 @@ class Policy:
         max_live: jobs generating or prefilling at once; 0 means as many as the context has rows.
         step_budget: see :class:`~trillama.engine.budget.StepBudget`.
         prefix_cache: keep finished sequences for later prompts.
+        host_cache: bytes of the host's memory for sequences that the context has no room for.
     """
 
     max_live: int = 0
     step_budget: str = "auto"
     prefix_cache: bool = True
+    host_cache: int = 512 << 20

@@ -57,6 +57,12 @@ class Seat:
         return len(self.known) - self.place.length if not self.fresh else 0
 
     @property
+    def reach(self) -> int:
+        """Prompt tokens that may be computed in one step: up to where the memory is to be saved."""
+        stop = self.place.stop
+        return min(self.remaining, stop - self.place.length) if stop else self.remaining
+
+    @property
     def most(self) -> int:
         """Tokens the answer may have at most."""
         wanted = self.job.options.num_predict

@@ -1,0 +1,184 @@
+"""The step loop on every kind of memory: greedy text that depends on nothing but the prompt.
+
+Random weights say nonsense, but each prompt its own, for ever the same: any slip of a state, a cell
+or a position shows.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests.support.decoding import prompt
+from tests.support.tiny_random import TinyShape, make_tiny
+from trillama.base.events import Ended, Sampled, StopReason
+from trillama.base.jobs import Job
+from trillama.base.options import Options
+from trillama.batching import Batcher, Policy
+from trillama.engine.base import ContextParams, LoadParams, MemoryKind
+from trillama.engine.llama import LlamaBackend, LlamaModel
+from trillama.kv import MIN_REUSE
+from trillama.seats.states import TAIL
+
+KINDS = ("llama", "cohere2", "mamba", "lfm2")
+ANSWER = 40
+Tokens = npt.NDArray[np.int32]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[LlamaModel]:
+    """A random model of each kind."""
+    shape = TinyShape(architecture=request.param, layers=4)
+    path = make_tiny(tmp_path_factory.mktemp("kinds") / f"{request.param}.gguf", shape)
+    model = LlamaBackend().load(str(path), LoadParams())
+    yield model
+    model.close()
+
+
+class Run:
+    """Jobs on a context of their own, stepped by hand, with the book checked as they go."""
+
+    def __init__(
+        self, model: LlamaModel, *, cells: int = 4096, cached: bool = True, sequences: int = 16
+    ) -> None:
+        self.context = model.open_context(
+            ContextParams(
+                cells=cells, sequences=sequences, outputs=sequences, batch=256, micro_batch=64,
+                threads=1, cache_type_k="f32", cache_type_v="f32", flash_attention=False,
+            )
+        )  # fmt: skip
+        policy = Policy(step_budget="64", prefix_cache=cached)
+        self.batcher = Batcher(self.context, policy)
+        self.tokens: dict[str, list[int]] = defaultdict(list)
+        self.reasons: dict[str, StopReason] = {}
+
+    def ask(self, name: str, tokens: Tokens, most: int = ANSWER) -> None:
+        options = Options(temperature=0, num_predict=most)
+        self.batcher.submit(Job(id=name, prompt=tokens, options=options, limit=4096))
+
+    def step(self) -> None:
+        for event in self.batcher.step():
+            if isinstance(event, Sampled):
+                self.tokens[event.job_id].append(event.token)
+            elif isinstance(event, Ended):
+                self.reasons[event.job_id] = event.reason
+        self.batcher.check()
+
+    def finish(self) -> dict[str, list[int]]:
+        while self.batcher.has_work:
+            self.step()
+        said, self.tokens = dict(self.tokens), defaultdict(list)
+        return said
+
+    @property
+    def computed(self) -> int:
+        return self.batcher.statistics().prompt_tokens
+
+    def close(self) -> None:
+        self.batcher.drop_cache()
+        assert self.batcher.statistics().kv.used == 0
+        assert self.batcher.statistics().kv.saved_bytes == 0
+        ids = range(self.context.limits.sequences)
+        assert all(self.context.seq_pos_max(at) == -1 for at in ids)
+        self.batcher.close()
+
+
+def alone(model: LlamaModel, prompts: dict[str, Tokens], most: int = ANSWER) -> dict:
+    """What each prompt is answered when nobody else is there and nothing is cached."""
+    run = Run(model, cached=False)
+    said = {}
+    for name, tokens in prompts.items():
+        run.ask(name, tokens, most)
+        said |= run.finish()
+    run.close()
+    return said
+
+
+def stems(count: int, length: int = 150) -> dict[str, Tokens]:
+    """Prompts with one long beginning."""
+    return {f"s{n}": np.concatenate([prompt(length), prompt(20 + n, n + 1)]) for n in range(count)}
+
+
+def test_text_does_not_depend_on_cache_or_company(model: LlamaModel) -> None:
+    """Cold together, warm together: what each says alone; and what is warm is not computed."""
+    prompts = stems(6)
+    expected = alone(model, prompts)
+    run = Run(model)
+    for turn in range(2):
+        before = run.computed
+        for name, tokens in prompts.items():
+            run.ask(name, tokens)
+        assert run.finish() == expected
+        unique = 150 + sum(len(tokens) - 150 for tokens in prompts.values())
+        cold, warm = 1.1 * unique, (MIN_REUSE + TAIL) * len(prompts)
+        assert run.computed - before <= (warm if turn else cold)
+    run.close()
+
+
+def test_a_conversation_goes_on_where_it_was(model: LlamaModel) -> None:
+    """Each turn computes its new tokens, not those before; the words are those of a cold engine."""
+    run, tokens = Run(model), prompt(120)
+    for turn in range(4):
+        before = run.computed
+        run.ask("turn", tokens)
+        said = run.finish()
+        assert said == alone(model, {"turn": tokens})
+        if turn:
+            assert run.computed - before <= 30 + 2
+        tokens = np.concatenate([tokens, np.array(said["turn"], np.int32), prompt(30, turn + 5)])
+    run.close()
+
+
+def test_whoever_is_paused_says_the_same(model: LlamaModel) -> None:
+    """A pool too small for all pauses some; nobody's words change, the largest's neither."""
+    prompts = stems(5, 60) | {"large": prompt(300, 9)}
+    expected = alone(model, prompts, 70)
+    run = Run(model, cells=512, sequences=8)
+    for number in range(120):  # answers of one token make longer ones a surprise
+        run.ask(f"brief {number}", prompt(10, number), 1)
+    run.finish()
+    for name, tokens in prompts.items():
+        run.ask(name, tokens, 70)
+    assert run.finish() == expected
+    kind = run.context.limits.memory
+    assert (run.batcher.statistics().preemptions > 0) == (kind is not MemoryKind.RECURRENT)
+    run.close()
+
+
+def test_a_cancel_leaves_the_others_alone(model: LlamaModel) -> None:
+    """Whether it comes in the prompt or in the answer."""
+    prompts = stems(4)
+    expected = alone(model, prompts)
+    run = Run(model)
+    for name, tokens in prompts.items():
+        run.ask(name, tokens)
+    run.step()
+    run.batcher.cancel("s0")
+    while not run.tokens["s1"]:
+        run.step()
+    run.batcher.cancel("s1")
+    said = run.finish()
+    assert run.reasons["s0"] is run.reasons["s1"] is StopReason.CANCELLED
+    assert {name: said[name] for name in ("s2", "s3")} == {n: expected[n] for n in ("s2", "s3")}
+    run.close()
+
+
+def test_an_interrupted_decode_is_computed_again(model: LlamaModel) -> None:
+    """Positions that went too far are dropped, or the sequence begins again where it can."""
+    prompts = stems(3)
+    expected = alone(model, prompts)
+    run = Run(model)
+    for name, tokens in prompts.items():
+        run.ask(name, tokens)
+    for turn in range(200):
+        if turn % 5 == 4:
+            run.context.interrupt()
+        run.step()
+        if not run.batcher.has_work:
+            break
+    assert run.finish() == expected
+    run.close()
