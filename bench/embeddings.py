@@ -135,7 +135,9 @@ async def compare(ours: str, rival: str, texts: list[str], rounds: int) -> None:
 
 @click.command(help=__doc__)
 @click.option("--model", type=click.Path(path_type=Path, exists=True))
-@click.option("--rival", default="equal", help="equal, xllamacpp, or llama:MODEL@http://...")
+@click.option(
+    "--rival", default="equal", help="equal, xllamacpp, llama_cpp, or llama:MODEL@http://..."
+)
 @click.option("--texts", default=256)
 @click.option("--rounds", default=3)
 @click.option("--threads", default=os.cpu_count() or 1)

@@ -26,7 +26,7 @@ from bench.streams import DIALECTS
 
 READY_LIMIT = 120.0
 STOP_LIMIT = 20.0
-SERVERS = ("trillama", "equal", "xllamacpp")
+SERVERS = ("trillama", "equal", "xllamacpp", "llama_cpp")
 MODEL_NAME = "bench"
 
 
@@ -130,6 +130,29 @@ def xllamacpp_python() -> Path:
     return python
 
 
+def llama_cpp_command(setup: Setup, port: int) -> Command:
+    """llama-cpp-python's own server, on the very library that we use."""
+    argv = [sys.executable, "-m", "llama_cpp.server", "--model", str(setup.model)]
+    argv += ["--host", "127.0.0.1", "--port", str(port), "--model_alias", MODEL_NAME]
+    argv += ["--n_threads", str(setup.threads), "--n_threads_batch", str(setup.threads)]
+    argv += ["--n_ctx", str(setup.context), "--verbose", "false"]
+    if setup.embedding:
+        argv += ["--embedding", "true", "--n_batch", "2048", "--n_ubatch", "2048"]
+    path = os.pathsep.join(filter(None, [str(llama_cpp_extras()), os.environ.get("PYTHONPATH")]))
+    return Command(argv, "openai", "/v1/models", {"PYTHONPATH": path})
+
+
+def llama_cpp_extras() -> Path:
+    """Cached folder with what that server imports beside the library, made on first use."""
+    folder = cache_dir() / "llama_cpp_server"
+    if not (folder / ".complete").exists():
+        wanted = ["fastapi", "starlette-context", "sse-starlette", "uvicorn", "pydantic-settings"]
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(folder)]
+        subprocess.run([*pip, *wanted, "PyYAML"], check=True)
+        (folder / ".complete").touch()
+    return folder
+
+
 @contextmanager
 def trillama_server(setup: Setup) -> Iterator[Running]:
     """Our server, with the model imported into a store of its own."""
@@ -157,6 +180,8 @@ def open_server(who: str, setup: Setup) -> AbstractContextManager[Running]:
         return started(lambda port: llama_server_command(binary, setup, port))
     if who == "xllamacpp":
         return started(lambda port: xllamacpp_command(setup, port))
+    if who == "llama_cpp":
+        return started(lambda port: llama_cpp_command(setup, port))
     return nullcontext(Running(parse_address(who), None, 0.0))
 
 
