@@ -31,6 +31,7 @@ def token_scores(row: npt.NDArray[np.float32], token: int, alternatives: int) ->
 
     top: tuple[tuple[int, float], ...] = ()
     if alternatives:
-        values, ids, _ = top_k(row[None], alternatives)
+        finite = np.maximum(row, np.finfo(np.float32).min)  # the impossible are ranked, too
+        values, ids, _ = top_k(finite[None], alternatives)
         top = tuple(zip(ids[0].tolist(), map(score, values[0].tolist()), strict=True))
     return TokenScores(score(float(row[token])), top)

@@ -1,8 +1,9 @@
 """The k largest logits of many rows at once, exactly.
 
-Used by ``engine/sampling.py``. A row is cut into stripes laid over each other; the k columns with
-the largest maxima must hold the k largest logits, so only those are looked at closely. Equal logits
-are ranked by token id, so a row's result never depends on its neighbours or on their k.
+Used by ``engine/sampling.py``. A row is cut into stripes laid over each other; the k-th largest of
+the columns' maxima is no larger than the k-th largest logit, and hardly smaller, so only what
+reaches it is looked at closely. Equal logits are ranked by token id, so a row's result never
+depends on its neighbours or on their k.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ Ids = npt.NDArray[np.int64]
 
 _CHUNK_BYTES = 4 << 20
 """Logits looked at in one go: what is read twice should come from the cache the second time."""
-_FEWEST_STRIPES = 4
-_LOW_WORD = 0xFFFF_FFFF
-_ABOVE_ALL = np.iinfo(np.int64).max
+_LOWEST = np.finfo(np.float32).min
+_SPARE_BITS = 31
+"""Of a sorting key, beside a logit's: for row and token id."""
 
 
 def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
@@ -30,12 +31,13 @@ def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
         k: 1 or more; more than n_vocab means n_vocab.
 
     Returns:
-        the logits, largest first, and their token ids, both of shape (rows, k); and the maximum of
-        each row, shape (rows,), NaN where a row holds a NaN: its ranks mean nothing then.
+        the logits, largest first, and their token ids, both of shape (rows, k), -inf where a row
+        has fewer than k above it; and the maximum of each row, shape (rows,), NaN where a row holds
+        a NaN: its ranks mean nothing then.
     """
     rows, n_vocab = logits.shape
     k = min(k, n_vocab)
-    step = max(1, _CHUNK_BYTES // (4 * n_vocab))
+    step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), 1 << (_SPARE_BITS - n_vocab.bit_length()))
     if rows <= step:
         return _rank(logits, k)
     parts = [_rank(logits[begin : begin + step], k) for begin in range(0, rows, step)]
@@ -44,66 +46,55 @@ def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
 
 
 def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
-    n_vocab = logits.shape[1]
+    rows, n_vocab = logits.shape
+    id_bits = n_vocab.bit_length()
     # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates.
     stripes = math.isqrt(n_vocab // k)
-    if stripes < _FEWEST_STRIPES:
-        keys, peaks = _keys(logits, np.arange(n_vocab)), logits.max(1)
-    else:
-        keys, peaks = _candidates(logits, k, stripes)
-    best = np.partition(keys, k - 1, axis=1)[:, :k]
-    best.sort(axis=1)
-    return _logits_of(best), best & _LOW_WORD, peaks
-
-
-def _candidates(logits: Floats, k: int, stripes: int) -> tuple[Ids, Floats]:
-    """Keys among which the k smallest of all are, and the maximum of each row."""
-    rows, n_vocab = logits.shape
     width = n_vocab // stripes
     body = stripes * width
     maxima = logits[:, :body].reshape(rows, stripes, width).max(1)
-    order = np.argpartition(maxima, width - k, axis=1)[:, width - k :]
-    near = stripes * k
-    values = np.empty((rows, near + n_vocab - body), np.float32)
-    ids = np.empty(values.shape, np.int64)
-    striped = logits[:, :body].reshape(rows, stripes, width)
-    values[:, :near].reshape(rows, k, stripes)[:] = striped[np.arange(rows)[:, None], :, order]
-    ids[:, :near].reshape(rows, k, stripes)[:] = order[:, :, None] + np.arange(0, body, width)
-    values[:, near:] = logits[:, body:]
-    ids[:, near:] = np.arange(body, n_vocab)
-    keys = _keys(values, ids)
-    edge = maxima[np.arange(rows), order[:, 0]]
-    for row in _undecided(maxima, edge, k):
-        keys[row, :k] = np.partition(_keys(logits[row], np.arange(n_vocab)), k - 1)[:k]
-        keys[row, k:] = _ABOVE_ALL
-    peaks = maxima.max(1)
-    return keys, np.maximum(peaks, logits[:, body:].max(1, initial=-np.inf))
+    edge = np.maximum(np.partition(maxima, width - k, axis=1)[:, width - k], _LOWEST)
+    peaks = np.maximum(maxima.max(1), logits[:, body:].max(1, initial=-np.inf))
+    keys = _sorted_keys(logits, _reaching(logits, maxima, edge), id_bits)
+    counts = np.bincount(keys >> (id_bits + 32), minlength=rows)
+    ranks = np.arange(k)
+    best = keys.take((counts.cumsum() - counts)[:, None] + ranks, mode="clip")
+    values = _logits_of(best >> id_bits)
+    if counts.min() < k:
+        values[ranks >= counts[:, None]] = -np.inf
+    return values, best & ((1 << id_bits) - 1), peaks
 
 
-def _undecided(maxima: Floats, edge: Floats, k: int) -> list[int]:
-    """Rows where a column left out is as large as one taken, so that ids must decide.
+def _reaching(logits: Floats, maxima: Floats, edge: Floats) -> Ids:
+    """Places in the flat logits of all that is not below its row's edge."""
+    n_vocab, width = logits.shape[1], maxima.shape[1]
+    columns = np.flatnonzero(maxima >= edge[:, None])  # flat is much faster than by axes
+    rows = columns // width
+    columns += rows * (n_vocab - width)
+    near = columns[:, None] + np.arange(0, n_vocab - n_vocab % width, width)
+    found: Ids = near.ravel()[np.flatnonzero(logits.ravel()[near] >= edge[rows][:, None])]
+    if rest := n_vocab % width:
+        last = np.flatnonzero(logits[:, n_vocab - rest :] >= edge[:, None])
+        found = np.append(found, last + (last // rest + 1) * (n_vocab - rest))
+    return found
 
-    Columns of -inf are never missed: what they hold cannot be drawn.
-    """
-    taken_or_equal = np.count_nonzero(maxima >= edge[:, None], axis=1)
-    rows: list[int] = np.flatnonzero((taken_or_equal > k) & (edge > -np.inf)).tolist()
-    return rows
 
-
-def _keys(logits: Floats, ids: Ids) -> Ids:
-    """Integers that sort as (logit descending, id ascending)."""
-    bits = logits.view(np.int32)
-    falling = bits >> 31
-    falling &= 0x7FFF_FFFF
-    falling ^= bits
-    np.invert(falling, out=falling)
-    keys = falling.astype(np.int64)
+def _sorted_keys(logits: Floats, places: Ids, id_bits: int) -> Ids:
+    """Integers that order by row, then logit descending, then token id ascending; sorted."""
+    n_vocab = logits.shape[1]
+    bits = logits.ravel()[places].view(np.int32)
+    keys: Ids = places // n_vocab
+    ids = places - keys * n_vocab
     keys <<= 32
+    keys += ~(bits ^ ((bits >> 31) & 0x7FFF_FFFF))
+    keys += 1 << 31
+    keys <<= id_bits
     keys |= ids
+    keys.sort()
     return keys
 
 
 def _logits_of(keys: Ids) -> Floats:
-    bits = (~(keys >> 32)).astype(np.int32)
-    bits ^= (bits >> 31) & 0x7FFF_FFFF
-    return bits.view(np.float32)
+    rising = ~((keys & 0xFFFF_FFFF) - (1 << 31)).astype(np.int32)
+    found: Floats = (rising ^ ((rising >> 31) & 0x7FFF_FFFF)).view(np.float32)
+    return found

@@ -74,12 +74,12 @@ class StreamBook:
     @property
     def used(self) -> int:
         """Cells that hold something."""
-        return sum(stream.length for stream in self._taken())
+        return sum([stream.length for stream in self._at if stream])
 
     @property
     def free(self) -> int:
         """Cells that live streams have left."""
-        return sum(self._room - stream.length for stream in self._live())
+        return sum([self._room - stream.length for stream in self._at if stream and stream.live])
 
     def statistics(self) -> KVStatistics:
         """Counts for the metrics and for tests."""
@@ -271,9 +271,12 @@ class StreamBook:
             streams that make the ids follow each other, where that is cheaper than computing the
             parts apart; what is computed in them has to be removed again.
         """
+        taken = sorted([head.id for head in heads])
+        if taken[-1] - taken[0] < len(taken):
+            return []
         longest = max(head.length for head in heads)
         found: list[tuple[int, int]] = []
-        for before, after in pairwise(sorted(head.id for head in heads)):
+        for before, after in pairwise(taken):
             gap = [(at, self._length(at)) for at in range(before + 1, after)]
             if len(gap) <= WIDEST_GAP and all(length <= longest for _, length in gap):
                 found += gap
