@@ -16,38 +16,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .engine.operations import Copy, Operation, Remove, Shift
+import numpy as np
+
+from .engine.operations import Copy, Operation, Remove, Restore, Save, Shift
+from .engine.places import Grant as Grant
+from .engine.places import KVStatistics as KVStatistics
+from .engine.places import Place as Place
 from .engine.prefix_tree import Node, PrefixTree, Tokens, common_length
 from .engine.reuse import ReuseForecast
+from .engine.saved_states import Saved, SavedStates
 
 MIN_REUSE = 16
 """Shorter common prefixes are computed again: a copy scans the whole pool in the library."""
+MIN_SAVED = 256
+"""Tokens that saving a sequence to the host's memory, or restoring it, has to be worth."""
 MIN_SHARE = 0.02
 """Below this forecast nothing stays cached beside running jobs: even a few cells high up in the
 pool make every attention run over the whole range below them."""
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Place:
-    """One sequence id in use.
-
-    Attributes:
-        key: under which its prefix may be shared.
-        length: positions computed; the next one goes to position ``length``.
-        registered: leading positions whose tokens are known here and may be shared.
-        live: belongs to a running job; otherwise it is a holder and may be evicted.
-        shifted: a context shift moved its tail, which therefore fits no other prompt.
-        stop: position that its prompt has to be computed up to, and no further in the same step,
-            because it is to be saved there; 0 for none.
-    """
-
-    id: int
-    key: str
-    length: int = 0
-    registered: int = 0
-    live: bool = True
-    shifted: bool = False
-    stop: int = 0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -57,35 +42,6 @@ class Sequence(Place):
     node: Node
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A place for a job: the first ``cached`` tokens need no computing."""
-
-    sequence: Place
-    cached: int
-    operations: list[Operation]
-
-
-@dataclass(frozen=True, slots=True)
-class KVStatistics:
-    """Cells and sequences at one moment; ``evictions`` counts since the start.
-
-    Attributes:
-        saved, saved_bytes: sequences kept in the host's memory.
-        restored: tokens that were taken from there, since the start.
-    """
-
-    cells: int
-    used: int
-    idle: int
-    live: int
-    holders: int
-    evictions: int
-    saved: int = 0
-    saved_bytes: int = 0
-    restored: int = 0
-
-
 class KVPool:
     """The cells and sequence ids of one context.
 
@@ -93,9 +49,17 @@ class KVPool:
         cells: cells of the pool.
         sequences: sequence ids, live ones and holders together.
         reuse: keep finished sequences and share prefixes; off, nothing is ever shared.
+        states: where long evicted sequences go, to be restored for a prompt that matches.
     """
 
-    def __init__(self, cells: int, sequences: int, *, reuse: bool = True) -> None:
+    def __init__(
+        self,
+        cells: int,
+        sequences: int,
+        *,
+        reuse: bool = True,
+        states: SavedStates | None = None,
+    ) -> None:
         self.cells = cells
         self.reuse = reuse
         self._tree = PrefixTree()
@@ -106,6 +70,7 @@ class KVPool:
         self._holders: dict[int, Sequence] = {}
         self._evictions = 0
         self._forecast = ReuseForecast()
+        self._states = SavedStates(0, whole=False) if states is None else states
 
     @property
     def used(self) -> int:
@@ -129,8 +94,9 @@ class KVPool:
     # -- admission ------------------------------------------------------------------------------
 
     def match(self, key: str, tokens: Tokens) -> int:
-        """Leading tokens a new sequence could share now; never all of them."""
-        return self._match(key, tokens)[1]
+        """Leading tokens a new sequence need not compute; never all of them."""
+        matched = self._match(key, tokens)[1]
+        return self._saved(key, tokens, matched)[1] or matched
 
     def admit(self, key: str, tokens: Tokens, headroom: int = 0) -> Grant | None:
         """Give a prompt a sequence, sharing the longest known prefix; None if it does not fit.
@@ -143,6 +109,9 @@ class KVPool:
             headroom: cells that must be left over after the prompt.
         """
         node, matched = self._match(key, tokens)
+        saved, kept = self._saved(key, tokens, matched)
+        if saved and (grant := self._restore(key, tokens[:kept], saved, len(tokens) + headroom)):
+            return grant
         need = len(tokens) - matched + headroom
         if need > self.free + self._tree.idle - self._tree.idle_on(node, matched):
             return None
@@ -158,6 +127,27 @@ class KVPool:
             if matched >= MIN_REUSE:
                 return node, matched
         return self._tree.root(key), 0
+
+    def _saved(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
+        """What was saved of a prompt, if that is worth more than the match: (None, 0) if not."""
+        found = self._states.match(key, tokens[:-1])
+        return found if self.reuse and found[1] >= matched + MIN_SAVED else (None, 0)
+
+    def _restore(self, key: str, tokens: Tokens, saved: Saved, need: int) -> Grant | None:
+        """A sequence that begins with what was saved; None if it does not fit.
+
+        Cells that the tree has as well are given back at once, but until then there has to be room
+        for the whole image.
+        """
+        need = max(need, len(saved.tokens))
+        if need > self.free + self._tree.idle or not (self._free_ids or self._holders):
+            return None
+        sequence, operations = self._place(key, self._tree.root(key), 0)
+        operations += self.make_room(need)
+        operations.append(Restore(sequence.id, saved, len(tokens)))
+        self.grow(sequence, len(tokens))
+        operations += self.register(sequence, tokens)
+        return Grant(sequence, len(tokens), operations)
 
     def _place(self, key: str, node: Node, matched: int) -> tuple[Sequence, list[Operation]]:
         """A live sequence whose first ``matched`` tokens are those of ``node``'s path."""
@@ -330,14 +320,28 @@ class KVPool:
 
     def drop_holders(self) -> list[Operation]:
         """Forget everything cached."""
-        return self.make_room(self.cells + 1)
+        self._evictions += len(self._holders)
+        return [
+            operation for held in list(self._holders.values()) for operation in self._drop(held)
+        ]
 
     def _evict_one(self, spare: int | None = None) -> list[Operation]:
         victim = next((h for h in self._holders.values() if h.id != spare), None)
         if victim is None:
             return []
         self._evictions += 1
-        return self._drop(victim)
+        return self._spill(victim) + self._drop(victim)
+
+    def _spill(self, holder: Sequence) -> list[Operation]:
+        """Save a sequence before its eviction, if it is long and prompts are likely to match it."""
+        likely = self._forecast.share >= MIN_SHARE
+        if holder.length < MIN_SAVED or not likely or not self._states.fits(holder.length):
+            return []
+        runs = [step.tokens for step in holder.node.path()]
+        tokens = np.concatenate(runs[::-1])
+        if self._states.holds(holder.key, tokens):
+            return []
+        return [Save(holder.id, holder.key, tokens)]
 
     def _drop(self, holder: Sequence) -> list[Operation]:
         del self._holders[holder.id]

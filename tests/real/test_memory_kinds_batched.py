@@ -182,3 +182,19 @@ def test_an_interrupted_decode_is_computed_again(model: LlamaModel) -> None:
             break
     assert run.finish() == expected
     run.close()
+
+
+def test_what_was_evicted_comes_back_from_the_host(model: LlamaModel) -> None:
+    """A pool for one of three long prompts, and words as if it were large; the second round is not
+    computed."""
+    prompts = {f"long {n}": prompt(400 - 7 * n, n) for n in range(3)}
+    expected = alone(model, prompts)
+    run = Run(model, cells=512)
+    for turn in range(2):
+        before = run.computed
+        for name, tokens in prompts.items():
+            run.ask(name, tokens)
+            assert run.finish() == {name: expected[name]}
+        if turn:
+            assert run.computed - before <= 3 * TAIL
+    run.close()

@@ -59,6 +59,7 @@ class SavedStates:
     def __init__(self, budget: int, *, whole: bool) -> None:
         self.budget = budget
         self.used = self.dropped = self.restored = 0
+        self._bytes_per_token = 0.0
         self._whole = whole
         self._entries: OrderedDict[int, Saved] = OrderedDict()
         self._groups: defaultdict[tuple[str, bytes], dict[int, Saved]] = defaultdict(dict)
@@ -90,6 +91,10 @@ class SavedStates:
         """Whether another image of ``tokens`` would be of no use."""
         return self.match(key, tokens)[1] == len(tokens)
 
+    def fits(self, count: int) -> bool:
+        """Whether an image of so many tokens can be kept, as far as former ones tell."""
+        return count * self._bytes_per_token < self.budget
+
     def use(self, saved: Saved, count: int) -> None:
         """Note that ``count`` tokens were restored from an entry."""
         self.restored += count
@@ -99,6 +104,7 @@ class SavedStates:
     def put(self, key: str, tokens: Tokens, image: Image) -> None:
         """Keep an image, giving up others for it; nothing is kept of one beyond the budget."""
         saved = Saved(key, tokens.copy(), image)
+        self._bytes_per_token = saved.size / max(1, len(tokens))
         if len(tokens) < HEAD or not len(image) or saved.size > self.budget:
             return
         if not self._whole:

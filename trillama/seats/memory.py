@@ -44,7 +44,7 @@ class Memory:
         elif limits.separate:
             self._book = StreamBook(limits.sequence_cells, limits.sequences, reuse=reuse)
         else:
-            self._book = KVPool(limits.cells, limits.sequences, reuse=reuse)
+            self._book = KVPool(limits.cells, limits.sequences, reuse=reuse, states=self._states)
 
     @property
     def cells(self) -> int:
