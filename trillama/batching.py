@@ -32,6 +32,7 @@ from .seats import (
     Memory,
     Plan,
     Policy,
+    Rota,
     Seat,
     dead_end,
     divide,
@@ -70,6 +71,7 @@ class Batcher:
         self._batch = context.new_batch()
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
+        self._rota = Rota()
         self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
         self._events: list[StepEvent] = []
@@ -186,23 +188,23 @@ class Batcher:
     def _plan(self) -> Plan:
         """One row for each generating job, then prompt tokens up to the budget."""
         while True:
-            heads = [seat for seat in self._line.live if seat.fresh and not seat.paused]
+            live = self._rota.choose([seat for seat in self._line.live if not seat.paused])
+            heads = [seat for seat in live if seat.fresh]
             plan = Plan(heads, [], self._context.limits.separate)
             new = plan.new_tokens
             self._memory.make_room(new)
             if self._memory.free >= new:
-                plan.chunks = self._chunks(plan, new)
-            stuck = not plan and any(not seat.paused for seat in self._line.live)
+                plan.chunks = self._chunks(plan, [seat for seat in live if seat.remaining])
+            stuck = not plan and bool(live)
             short = self._memory.free < new
             if not (stuck or short) or not self._line.preempt_youngest():
                 return plan
 
-    def _chunks(self, plan: Plan, new: int) -> list[tuple[Seat, int]]:
+    def _chunks(self, plan: Plan, waiting: list[Seat]) -> list[tuple[Seat, int]]:
         """Divide the budget: shortest remaining prompt first, the patient ones helped along."""
-        waiting = [seat for seat in self._line.live if seat.remaining and not seat.paused]
         if not waiting:
             return []
-        worth = self._budget.run_worth
+        new, worth = plan.new_tokens, self._budget.run_worth
         budget = self._budget.choose(load_of(plan, waiting, self._memory.used, worth))
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._memory.make_room(new + budget)
@@ -219,8 +221,9 @@ class Batcher:
         if not plan or not self._decode(plan, report):
             return False
         logits = self._context.logits()
-        if plan.chunks or not self._counts.steps % LEARN_EVERY:
-            elapsed = self._clock() - started
+        elapsed = self._clock() - started
+        changed = self._rota.spend(elapsed)
+        if not changed and (plan.chunks or not self._counts.steps % LEARN_EVERY):
             self._budget.observe(plan.load(self._memory.used), plan.prompt_tokens, elapsed)
         sampled = plan.sampled
         for seat in plan.heads:
@@ -243,6 +246,7 @@ class Batcher:
             if report and self._events:
                 report(self._take_events())
             try:
+                self._context.set_adapters(plan.adapters)
                 status = self._context.decode(self._batch)
             except EngineError:
                 status = DecodeStatus.INVALID

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .adapters import Adapters
 from .callers import Priority
 from .options import Options
 
@@ -66,7 +67,9 @@ class Job:
         options: sampling and limits, already merged and checked.
         limit: positions the sequence may use (prompt + output), <= the pool's cells.
         shift: slide the window when the limit is reached, where the model can; else end by length.
-        cache_key: sequences share cached prefixes only within one key (adapter set, tenant).
+        cache_key: sequences share cached prefixes only within one key (tenant) and with one set of
+            adapters.
+        adapters: LoRA adapters of the model, loaded, that all of it is computed with.
         logprobs: None for none, else so many alternatives are reported beside each token.
         guide: a rule the answer keeps; ended by it, an answer has no end token of its own.
         client: whose it is; clients share a busy engine equally.
@@ -82,6 +85,7 @@ class Job:
     limit: int
     shift: bool = False
     cache_key: str = ""
+    adapters: Adapters = ()
     logprobs: int | None = None
     guide: Guide | None = None
     client: str = ""
@@ -89,3 +93,8 @@ class Job:
     deadline: float = math.inf
     submitted: int = 0
     shown: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def prefix_key(self) -> str:
+        """What two jobs have in common that may share cells."""
+        return f"{self.cache_key}\n{self.adapters}" if self.adapters else self.cache_key

@@ -18,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trillama.base.adapters import Adapters
 from trillama.base.options import Options
 
 from .batch import Batch as Batch
@@ -252,6 +253,17 @@ class Context(Protocol):
         """
         ...
 
+    def set_adapters(self, adapters: Adapters) -> None:
+        """Compute with these LoRA adapters from the next decode on, and no others.
+
+        Costs nothing where they are the ones in use; a change makes the library lay out its graph
+        anew. Cells stay: whoever calls keeps apart what was computed with which.
+
+        Raises:
+            EngineError: one was never loaded.
+        """
+        ...
+
     def logits(self) -> npt.NDArray[np.float32]:
         """View of the last decode's rows, shape (outputs, n_vocab), in batch order.
 
@@ -323,6 +335,16 @@ class Model(Protocol):
         Raises:
             Unsupported: the model cannot embed.
             ModelLoadError: the library refused.
+        """
+        ...
+
+    def load_adapter(self, path: str) -> None:
+        """Read a LoRA adapter that was checked against the weights; it stays as long as they do.
+
+        A long call for a worker thread, also while contexts compute; a known path costs nothing.
+
+        Raises:
+            ModelLoadError: the file is missing, or belongs to other weights.
         """
         ...
 

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trillama.base.adapters import Adapters
 from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from . import guards
+from .adapters import LoadedAdapters
 from .base import (
     Attention,
     Batch,
@@ -97,6 +99,7 @@ class LlamaContext:
         model: int,
         vocabulary: LlamaVocabulary,
         how: tuple[ContextParams, Attention, MemoryKind],
+        adapters: LoadedAdapters,
         on_close: Callable[[LlamaContext], None],
     ) -> None:
         """Allocate the context.
@@ -104,6 +107,7 @@ class LlamaContext:
         Args:
             model: pointer to the loaded model, which must outlive the context.
             how: settled parameters, the attention they lead to, and how the model remembers.
+            adapters: those of the model.
             on_close: told once, after the context was freed.
 
         Raises:
@@ -112,6 +116,8 @@ class LlamaContext:
         params = guards.check_context(how[0])
         self.vocabulary = vocabulary
         self._columns, self._suppressed = vocabulary.size, vocabulary.suppressed
+        self._loaded, self._laid_out = adapters, True
+        self._adapters: Adapters = ()
         self._on_close = on_close
         self._stop = (ctypes.c_uint8 * 2)(0, 0)
         with LogTail() as log:
@@ -143,11 +149,28 @@ class LlamaContext:
         outputs = batch.check(self.limits, self._columns)
         batch.seal()
         self._outputs = 0
-        code = lib.llama_decode(pointer, batch.c)
+        code = self._compute(pointer, batch)
         self._stop[0] = 0
         if code == 0:
             self._outputs = outputs
         return DecodeStatus(code)
+
+    def _compute(self, pointer: int, batch: LlamaBatch) -> int:
+        if self._laid_out:
+            return int(lib.llama_decode(pointer, batch.c))
+        with self._loaded.lock:
+            self._laid_out = True
+            return int(lib.llama_decode(pointer, batch.c))
+
+    def set_adapters(self, adapters: Adapters) -> None:
+        """Compute with these adapters from the next decode on; see ``base.Context.set_adapters``.
+
+        Raises:
+            EngineError: one was never loaded, or the context is closed.
+        """
+        if adapters != self._adapters:
+            self._loaded.apply(self._pointer or self._refuse(), adapters)
+            self._adapters, self._laid_out = adapters, False
 
     def logits(self) -> npt.NDArray[np.float32]:
         """View of the last decode's rows, shape (outputs, n_vocab), in batch order.

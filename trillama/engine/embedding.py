@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from trillama.base.adapters import Adapters
+
 Tokens = npt.NDArray[np.int32]
 Vectors = npt.NDArray[np.float32]
 
@@ -43,6 +45,7 @@ class EmbeddingParams:
         longest: tokens of one input at most; never more than the model was trained for.
         threads: CPU threads; 0 means one per physical core.
         flash_attention: None lets the library decide.
+        adapters: LoRA adapters that all is computed with; loaded before.
     """
 
     batch: int = 0
@@ -50,6 +53,7 @@ class EmbeddingParams:
     longest: int = 256
     threads: int = 0
     flash_attention: bool | None = None
+    adapters: Adapters = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

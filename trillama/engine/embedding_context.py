@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from trillama.base.errors import EngineError, Unsupported
 
 from . import guards
+from .adapters import LoadedAdapters
 from .base import ContextLimits, ContextParams, DecodeStatus, MemoryKind, ModelFacts
 from .context import LlamaBatch
 from .embedding import EmbeddingLimits, EmbeddingParams, Pooling, Tokens, Vectors
@@ -112,6 +114,8 @@ class LlamaEmbeddings:
         self._memory: int | None = lib.llama_get_memory(self._pointer)
         self._pooled = facts.pooling is not Pooling.NONE
         self._n_vocab = n_vocab
+        self._adapters = params.adapters
+        self._layout: AbstractContextManager[Any] = nullcontext()
         self._open(model, facts, wanted, params)
 
     def _open(
@@ -140,6 +144,16 @@ class LlamaEmbeddings:
         )
         self._batch = LlamaBatch(batch)
         self._row_type: Any = ctypes.c_float * self.limits.width
+
+    def set_adapters(self, loaded: LoadedAdapters) -> None:
+        """Compute with the adapters of the parameters from now on.
+
+        Raises:
+            EngineError: one was never loaded.
+        """
+        if self._adapters:
+            loaded.apply(self._pointer or 0, self._adapters)
+            self._layout = loaded.lock
 
     def embed(self, inputs: Sequence[Tokens]) -> Vectors:
         """Rows of ``inputs``; see ``embedding.EmbeddingContext.embed``.
@@ -194,7 +208,9 @@ class LlamaEmbeddings:
         batch.check(self._rules, self._n_vocab)
         batch.c.n_tokens = batch.size
         work = lib.llama_decode if self._memory else lib.llama_encode
-        code = work(self._pointer, batch.c)
+        with self._layout:
+            code = work(self._pointer, batch.c)
+        self._layout = nullcontext()
         if code:
             raise EngineError(f"computing embeddings failed: {DecodeStatus(code).name}")
 

@@ -6,8 +6,8 @@ depend only on the cells a sequence sees, so wrong book-keeping shows as wrong t
 delay or fail loads and decodes; counters and the list of contexts are there for assertions.
 The floors above never import this module; tests hand a ``FakeBackend`` in.
 
-``fake_context`` decodes, ``fake_cells`` models the KV cache, ``fake_scripts`` says what a model
-answers, ``fake_vocab`` turns text into tokens.
+``fake_context`` decodes, ``fake_hooks`` is what tests do to it, ``fake_cells`` models the KV cache,
+``fake_scripts`` says what a model answers, ``fake_vocab`` turns text into tokens.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from trillama.base.errors import EngineError, ModelLoadError, Unsupported
 
 from .base import ContextParams, Device, LoadParams, MemoryKind, ModelFacts, ProgressHook
 from .embedding import EmbeddingParams, Tokens
-from .fake_context import Counters, Failure, FakeChain, FakeContext, FakeWeights, Hooks
+from .fake_context import FakeChain, FakeContext, FakeWeights
 from .fake_embedding import FakeEmbeddings
+from .fake_hooks import Counters, Failure, Hooks
 from .fake_scripts import Script, babble, babble_for, count, echo_canary, fixed, replies
 from .fake_vocab import FakeVocabulary
 from .layout import Surroundings, settle
@@ -62,6 +63,7 @@ class FakeModel:
         self.contexts: list[FakeContext] = []
         self.embeddings: list[FakeEmbeddings] = []
         self.closed = False
+        self.adapters: list[str] = []
         self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
         self.facts = ModelFacts(
             architecture="fake",
@@ -90,7 +92,8 @@ class FakeModel:
             self.hooks.on_open(params)
         if params.cells <= 0 or params.sequences > MAX_SEQUENCES:
             raise ModelLoadError(f"no room for {params.cells} cells, {params.sequences} sequences")
-        context = FakeContext(self.weights, self.hooks, settle(params, _SURROUNDINGS))
+        params = settle(params, _SURROUNDINGS)
+        context = FakeContext(self.weights, self.hooks, params, self.adapters)
         self.contexts.append(context)
         return context
 
@@ -109,6 +112,19 @@ class FakeModel:
         context = FakeEmbeddings(self.weights.pooling, params, self._embedding)
         self.embeddings.append(context)
         return context
+
+    def load_adapter(self, path: str) -> None:
+        """Note an adapter, which need not exist.
+
+        Raises:
+            EngineError: the model is closed.
+        """
+        if self.closed:
+            raise EngineError("the model is closed")
+        if path not in self.adapters:
+            if self.hooks.on_adapter:
+                self.hooks.on_adapter(path)
+            self.adapters.append(path)
 
     def _embedding(self, inputs: Sequence[Tokens]) -> None:
         if self.hooks.on_embed:

@@ -15,6 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from trillama.base.adapters import Adapters
 from trillama.base.errors import EngineError
 
 from .base import Image
@@ -26,7 +27,8 @@ class Cell:
     """One position's keys and values.
 
     Attributes:
-        content: hash of the token and of all the sequence saw when the cell was computed.
+        content: hash of the token, of what it was computed with, and of all the sequence saw then.
+        adapters: what it was computed with.
         owners: sequences that see the cell; it is free once there are none.
     """
 
@@ -34,6 +36,7 @@ class Cell:
     position: int
     content: int
     owners: set[int]
+    adapters: Adapters = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +47,8 @@ class History:
         tokens: token of every visible cell.
         text: their bytes, specials spelled out.
         digest: hash over the contents of and the gaps between the visible cells.
-        coherent: False if some cell was computed in another context than it is seen in now.
+        coherent: False if some cell was computed in another context than it is seen in now, or with
+            other adapters than the newest.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -52,17 +56,20 @@ class History:
     digest: int = 0
     coherent: bool = True
     last: int = -1
+    adapters: Adapters = ()
     _matched: dict[tuple[bytes, int], tuple[int, int]] = field(default_factory=dict)
 
-    def content_of(self, token: int) -> int:
+    def content_of(self, token: int, adapters: Adapters) -> int:
         """Content of a cell computed for ``token`` right after this history."""
-        return hash((self.digest, token))
+        return hash((self.digest, token, adapters) if adapters else (self.digest, token))
 
     def see(self, cell: Cell) -> None:
         """Append ``cell``, whose position lies after all others."""
         gap = cell.position - self.last
-        if gap != 1 or cell.content != self.content_of(cell.token):
+        stray = bool(self.tokens) and cell.adapters != self.adapters
+        if gap != 1 or stray or cell.content != self.content_of(cell.token, cell.adapters):
             self.coherent = False
+        self.adapters = cell.adapters
         self.digest = hash((self.digest, cell.content, gap))
         self.last = cell.position
         self.tokens.append(cell.token)
@@ -129,10 +136,10 @@ class CellPool:
             self._histories[sequence] = history
         return history
 
-    def append(self, sequence: int, token: int, position: int) -> History:
+    def append(self, sequence: int, token: int, position: int, adapters: Adapters = ()) -> History:
         """Compute one cell; the caller has checked that there is room."""
         history = self.history(sequence)
-        cell = Cell(token, position, history.content_of(token), {sequence})
+        cell = Cell(token, position, history.content_of(token, adapters), {sequence}, adapters)
         self._held[sequence][position] = cell
         self.used += 1
         history.see(cell)
@@ -153,7 +160,7 @@ class CellPool:
         """Give ``target`` cells of its own like those of ``source``, in place of what it saw."""
         self.remove(target, 0, float("inf"))
         for position, cell in self._held[source].items():
-            copy = Cell(cell.token, cell.position, cell.content, {target})
+            copy = Cell(cell.token, cell.position, cell.content, {target}, cell.adapters)
             self._held[target][position] = copy
             self.used += 1
         self._histories[target] = None

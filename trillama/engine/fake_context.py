@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from trillama.base.adapters import Adapters
 from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
@@ -26,11 +27,11 @@ from .base import (
     ContextParams,
     DecodeStatus,
     Image,
-    LoadParams,
     MemoryKind,
 )
-from .embedding import EmbeddingParams, Pooling, Tokens
+from .embedding import Pooling
 from .fake_cells import CellPool
+from .fake_hooks import Counters, Failure, Hooks
 from .fake_scripts import Script, echo_canary
 from .fake_vocab import CHATML, SIZE, FakeVocabulary
 
@@ -38,64 +39,6 @@ PEAK = 30.0
 """Logit of the scripted token; all others lie in [0, 1)."""
 
 _NOISE = np.random.default_rng(0).random((64, SIZE), np.float32)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A scripted trouble: ``status`` after the first ``rows`` rows were computed and kept."""
-
-    status: DecodeStatus
-    rows: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Hooks:
-    """What a test may do to a backend; shared by all its models, changeable at any time.
-
-    Attributes:
-        on_load: called in the loading thread with path and parameters; may block or raise.
-        on_open: called when a context is opened; may block or raise.
-        on_decode: called at the start of every decode; may record, block or raise.
-        on_open_embeddings, on_embed: the same for contexts that embed.
-        fail: what becomes of the n-th decode of a context, counted from 0.
-        progress: the fractions reported while loading.
-    """
-
-    on_load: Callable[[str, LoadParams], None] | None = None
-    on_open: Callable[[ContextParams], None] | None = None
-    on_decode: Callable[[Batch], None] | None = None
-    on_open_embeddings: Callable[[EmbeddingParams], None] | None = None
-    on_embed: Callable[[Sequence[Tokens]], None] | None = None
-    fail: dict[int, DecodeStatus | Failure | Exception] = field(default_factory=dict)
-    progress: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a context was asked to do.
-
-    Attributes:
-        decodes: calls of decode, failed ones included.
-        tokens_decoded: rows computed.
-        max_rows, max_outputs: largest decode.
-        no_room: decodes that found no room.
-        incoherent: rows of logits computed from cells that were made in another context than they
-            are seen in: 0 unless the context was shifted.
-    """
-
-    decodes: int = 0
-    tokens_decoded: int = 0
-    max_rows: int = 0
-    max_outputs: int = 0
-    no_room: int = 0
-    incoherent: int = 0
-    copies: int = 0
-    removes: int = 0
-    shifts: int = 0
-    clears: int = 0
-    chains: int = 0
-    saves: int = 0
-    restores: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +91,13 @@ class FakeContext:
         closed: True after ``close``.
     """
 
-    def __init__(self, weights: FakeWeights, hooks: Hooks, params: ContextParams) -> None:
+    def __init__(
+        self,
+        weights: FakeWeights,
+        hooks: Hooks,
+        params: ContextParams,
+        adapters: Sequence[str] = (),
+    ) -> None:
         sequences = max(1, params.sequences)
         batch = max(params.batch, sequences)
         separate = not params.unified
@@ -167,6 +116,8 @@ class FakeContext:
         self.counters = Counters()
         self.closed = False
         self._hooks = hooks
+        self._loaded = adapters
+        self._adapters: Adapters = ()
         self._script = weights.script
         # A recurrent model has no cells that could run short.
         pools = sequences if weights.memory is MemoryKind.RECURRENT else 1
@@ -283,12 +234,24 @@ class FakeContext:
         for sequence, token, position, wanted in zip(
             *(column[rows].tolist() for column in columns), strict=True
         ):
-            history = self._pool.append(sequence, token, position)
+            history = self._pool.append(sequence, token, position, self._adapters)
             if wanted:
                 digests.append(history.digest)
                 replies.append(self._script(history))
                 self.counters.incoherent += not history.coherent
         self.counters.tokens_decoded += rows.stop - rows.start
+
+    def set_adapters(self, adapters: Adapters) -> None:
+        """Compute with these from now on.
+
+        Raises:
+            EngineError: one was never loaded.
+        """
+        with self._alone():
+            if not all(one.path in self._loaded for one in adapters):
+                raise EngineError(f"not all of these adapters are loaded: {adapters}")
+            self.counters.adapters += adapters != self._adapters
+            self._adapters = adapters
 
     def logits(self) -> npt.NDArray[np.float32]:
         """View of the last decode's rows; the next decode overwrites it."""

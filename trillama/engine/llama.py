@@ -14,6 +14,7 @@ import threading
 
 from trillama.base.errors import Cancelled, ModelLoadError
 
+from .adapters import LoadedAdapters
 from .base import ContextParams, Device, LoadParams, MemoryKind, ProgressHook, Vocabulary
 from .context import LlamaBatch, LlamaContext
 from .devices import devices, gpu_count
@@ -47,6 +48,7 @@ class LlamaModel:
         """
         self._pointer: int | None = pointer
         self._lock = threading.RLock()
+        self._adapters = LoadedAdapters(self._lock)
         self._contexts: list[LlamaContext | LlamaEmbeddings] = []
         self._params = params = params or LoadParams()
         try:
@@ -72,7 +74,7 @@ class LlamaModel:
             chosen = settle(params, around)
             attention = attention_of(chosen, on_cpu=on_cpu)
             how = chosen, attention, self.facts.memory
-            context = LlamaContext(pointer, self._vocabulary, how, self._forget)
+            context = LlamaContext(pointer, self._vocabulary, how, self._adapters, self._forget)
             self._contexts.append(context)
             return context
 
@@ -90,7 +92,17 @@ class LlamaModel:
                 params = dataclasses.replace(params, batch=PACK_GPU if self._on_gpu else PACK_CPU)
             context = LlamaEmbeddings(pointer, self.facts, size, params, self._forget)
             self._contexts.append(context)
+            context.set_adapters(self._adapters)
             return context
+
+    def load_adapter(self, path: str) -> None:
+        """Read a LoRA adapter; see ``base.Model.load_adapter``.
+
+        Raises:
+            ModelLoadError: the file is missing or belongs to other weights, or the model is closed.
+        """
+        with self._lock:
+            self._adapters.load(self._weights(), path)
 
     @property
     def _on_gpu(self) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import structlog
 import trio
 
+from ..base.adapters import Adapters
 from ..base.errors import Busy, EngineError, ModelLoadError, TrillamaError
 from ..engine.base import Model
 from ..engine.embedding import EmbeddingContext, EmbeddingParams, Tokens, Vectors
@@ -142,13 +143,19 @@ class _Request:
 
 
 class _Session:
-    """One context from its opening to its end: the thread and the requests in it."""
+    """One context from its opening to its end: its adapters, the thread, the requests in it."""
 
     def __init__(
-        self, spec: RunnerSpec, model: Callable[[], Model], over: Callable[[_Session], None]
+        self,
+        spec: RunnerSpec,
+        adapters: Adapters,
+        model: Callable[[], Model],
+        over: Callable[[_Session], None],
     ) -> None:
+        self.adapters = adapters
         self.requests: dict[str, _Request] = {}
-        self.machine = EmbeddingMachine(model, spec.embedding)
+        params = dataclasses.replace(spec.embedding, adapters=adapters)
+        self.machine = EmbeddingMachine(model, params)
         self.thread = EngineThread(f"{spec.name}:embed", self.machine, self)
         self.broken = False
         self._name = spec.name
@@ -195,7 +202,7 @@ class Embedder:
         self._spec = spec
         self._model = model
         self._freed = freed
-        self._session: _Session | None = None
+        self._sessions: dict[Adapters, _Session] = {}
         self._live: set[_Session] = set()
         self._numbers = count(1)
         self._requests = 0
@@ -213,10 +220,11 @@ class Embedder:
         """A context is there, or on its way in or out."""
         return bool(self._live)
 
-    async def embed(self, inputs: Sequence[Tokens]) -> Vectors:
+    async def embed(self, inputs: Sequence[Tokens], adapters: Adapters = ()) -> Vectors:
         """Rows of ``inputs`` in their order, float32, shape (n, width), as the model gives them.
 
-        Cancelling takes out the inputs that are not being computed.
+        Each set of adapters has a context of its own. Cancelling takes out the inputs
+        that are not being computed.
 
         Raises:
             Busy: too many wait already.
@@ -227,7 +235,7 @@ class Embedder:
             return np.empty((0, 0), np.float32)
         request = _Request(inputs)
         self._admit(request)
-        session = self._running()
+        session = self._running(adapters)
         number = str(next(self._numbers))
         session.requests[number] = request
         self._requests += 1
@@ -247,16 +255,17 @@ class Embedder:
         if crowded or heavy:
             raise Busy(QUEUE_FULL, self._pace.retry_after(self._requests, trio.current_time()))
 
-    def _running(self) -> _Session:
-        if self._session is None or self._session.broken:
-            session = _Session(self._spec, self._model, self._over)
+    def _running(self, adapters: Adapters) -> _Session:
+        session = self._sessions.get(adapters)
+        if session is None or session.broken:
+            session = _Session(self._spec, adapters, self._model, self._over)
             try:
                 session.thread.start()
             except RuntimeError as error:
                 raise EngineError(f"no thread to embed with: {error}") from error
-            self._session = session
+            self._sessions[adapters] = session
             self._live.add(session)
-        return self._session
+        return session
 
     def _leave(self, session: _Session, number: str, request: _Request) -> None:
         del session.requests[number]
@@ -283,7 +292,8 @@ class Embedder:
             session.fail_all(error)
 
     def stop(self) -> None:
-        """Have the context freed after the call that runs; again is harmless."""
-        session, self._session = self._session, None
-        if session is not None and not session.broken:
-            session.thread.stop()
+        """Have the contexts freed after the calls that run; again is harmless."""
+        sessions, self._sessions = self._sessions, {}
+        for session in sessions.values():
+            if not session.broken:
+                session.thread.stop()

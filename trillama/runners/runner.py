@@ -12,6 +12,7 @@ import numpy.typing as npt
 import structlog
 import trio
 
+from ..base.adapters import Adapters
 from ..base.constraints import Constraint
 from ..base.errors import (
     EngineError,
@@ -60,6 +61,7 @@ class Runner:
         self.progress = 0.0
         self._tokenizers = tokenizers
         self._tokenizing = 0
+        self._adopted: set[str] = set()
         self._grammars: GrammarCompiler | None = None
         self._machine = EngineMachine(spec, backend)
         self._thread = EngineThread(spec.name, self._machine, self)
@@ -230,8 +232,25 @@ class Runner:
             raise Unsupported(f"{self.spec.name} was not loaded to generate")
         return self._roster.submit(job)
 
-    async def embed(self, inputs: Sequence[Tokens]) -> Vectors:
+    async def adopt(self, adapters: Adapters) -> None:
+        """Have adapters in memory before a job or an input names them.
+
+        Raises:
+            ModelLoadError: one cannot be loaded.
+            ShuttingDown: the runner drains.
+            EngineError: the engine has failed.
+        """
+        for adapter in adapters:
+            if adapter.path not in self._adopted:
+                self._check_ready()
+                await trio.to_thread.run_sync(self._machine.model.load_adapter, adapter.path)
+                self._adopted.add(adapter.path)
+
+    async def embed(self, inputs: Sequence[Tokens], adapters: Adapters = ()) -> Vectors:
         """Rows of ``inputs`` in their order, float32, shape (n, width), as the model gives them.
+
+        Args:
+            adapters: what they are computed with, adopted before.
 
         Raises:
             Busy: too many wait already.
@@ -240,7 +259,7 @@ class Runner:
             Unsupported: the model cannot embed.
         """
         self._check_ready()
-        return await self._embedder.embed(inputs)
+        return await self._embedder.embed(inputs, adapters)
 
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

@@ -8,6 +8,7 @@ from .line import Line
 from .memory import Memory
 from .plan import Plan, divide, load_of
 from .policy import Policy
+from .rota import Rota
 from .seat import Seat, dead_end, take_seat
 from .statistics import BatchStatistics, Counts, summary
 
@@ -18,6 +19,7 @@ __all__ = [
     "Memory",
     "Plan",
     "Policy",
+    "Rota",
     "Seat",
     "dead_end",
     "divide",

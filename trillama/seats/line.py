@@ -166,7 +166,7 @@ def coming_prefix(seat: Seat, live: list[Seat], cached: int) -> tuple[Seat, int]
         the same tokens twice.
     """
     for other in live:
-        if other.remaining and other.job.cache_key == seat.job.cache_key:
+        if other.remaining and other.job.prefix_key == seat.job.prefix_key:
             same = common_length(seat.known[:-1], other.known)
             if same >= max(cached, other.place.length) + MIN_REUSE:
                 return other, same

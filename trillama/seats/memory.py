@@ -81,11 +81,11 @@ class Memory:
 
     def expect(self, seat: Seat) -> None:
         """Learn from a new job's prompt what cached sequences are worth."""
-        self._book.expect(seat.job.cache_key, seat.job.prompt)
+        self._book.expect(seat.job.prefix_key, seat.job.prompt)
 
     def match(self, seat: Seat) -> int:
         """Leading tokens the seat could share now; never all of them."""
-        return self._book.match(seat.job.cache_key, seat.known)
+        return self._book.match(seat.job.prefix_key, seat.known)
 
     def fork(self, seat: Seat, length: int) -> None:
         """Note that another prompt shares ``length`` tokens with a seat's and waits for them."""
@@ -98,7 +98,7 @@ class Memory:
         Returns:
             how many of its tokens need no computing; None if it does not fit.
         """
-        grant = self._book.admit(seat.job.cache_key, seat.known, headroom)
+        grant = self._book.admit(seat.job.prefix_key, seat.known, headroom)
         if grant is None:
             return None
         self._apply(grant.operations)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..base.adapters import Adapters
 from ..engine.base import Batch
 from ..engine.budget import Load
 from .seat import Seat
@@ -34,6 +35,8 @@ class Run(NamedTuple):
 class Plan:
     """The rows of one step: the new tokens of ``heads``, mostly one each, and prompt chunks.
 
+    All of them are of jobs with the same adapters, see ``Rota``.
+
     Attributes:
         by_sequence: rows go by their sequence ids, which must be so where each has cells of its
             own; otherwise heads come first.
@@ -47,6 +50,11 @@ class Plan:
     def new_tokens(self) -> int:
         """Rows of heads."""
         return sum(seat.pending for seat in self.heads)
+
+    @property
+    def adapters(self) -> Adapters:
+        """What the rows are computed with."""
+        return self.seats[0].job.adapters
 
     @property
     def prompt_tokens(self) -> int:
