@@ -55,6 +55,14 @@ def test_control_tokens_are_read_only_when_asked(model):
     assert b"".join(model.vocabulary.pieces[one] for one in plain) == spelled.encode()
 
 
+def test_a_long_piece_is_read_whole(model, monkeypatch):
+    """A token with more bytes than the usual room has its own bytes all the same."""
+    monkeypatch.setattr(vocab, "_USUAL_PIECE", 2)
+    again = LlamaVocabulary(model._vocabulary._pointer)
+    assert again.pieces == model.vocabulary.pieces
+    assert max(map(len, again.pieces)) > 2
+
+
 def test_control_tokens_are_silent_in_answers_and_spelled_on_request(model):
     """Control tokens have no piece; ``text_of`` names them; unknown ids have no text."""
     table = model.vocabulary

@@ -14,6 +14,7 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from .wordpiece import WordPiece
 MAX_TEXT_BYTES = 1 << 30
 """Lengths and token counts are 32-bit in llama.cpp."""
 _NO_VOCABULARY, _WORDPIECE = 0, 3
+_USUAL_PIECE = 64
+"""Bytes that nearly every token has room in."""
 _UNKNOWN, _CONTROL = lib.LLAMA_TOKEN_ATTR_UNKNOWN, lib.LLAMA_TOKEN_ATTR_CONTROL
 
 
@@ -41,9 +44,14 @@ _piece = _quick(
     "llama_token_to_piece", ctypes.c_int32,
     ctypes.c_void_p, ctypes.c_int32, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32, ctypes.c_bool,
 )  # fmt: skip
-_is_eog = _quick("llama_vocab_is_eog", ctypes.c_bool, ctypes.c_void_p, ctypes.c_int32)
 _text = _quick("llama_vocab_get_text", ctypes.c_char_p, ctypes.c_void_p, ctypes.c_int32)
 _attributes = _quick("llama_vocab_get_attr", ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32)
+
+# Called for every token of every load with arguments that are C's already, so without declared
+# types: converting them would take longer than the calls.
+_piece_into = quick["llama_token_to_piece"]
+_is_eog = quick["llama_vocab_is_eog"]
+_is_eog.restype = ctypes.c_bool
 
 
 class _Gate:
@@ -104,16 +112,15 @@ class LlamaVocabulary:
         self.add_eos: bool = lib.llama_vocab_get_add_eos(pointer)
         self.add_sep: bool = lib.llama_vocab_get_add_sep(pointer)
         self._check_specials()
-        self.pieces = [_spell(pointer, token, special=False) for token in range(self.size)]
+        self.pieces = _spell_all(pointer, self.size)
         self.controls = {
             _spell(pointer, token, special=True).decode("utf-8", "replace"): token
             for token, piece in enumerate(self.pieces)
             if not piece
         }
         self.fill = _fill(pointer, self.size)
-        self.is_eog = np.fromiter(
-            (_is_eog(pointer, token) for token in range(self.size)), np.bool_, self.size
-        )
+        ends = map(_is_eog, repeat(ctypes.c_void_p(pointer)), range(self.size))
+        self.is_eog = np.fromiter(ends, np.bool_, self.size)
         self.suppressed = _suppressed(pointer, self.size)
         self._wordpiece = (
             self._read_words(lowercase=lowercase, strip_accents=strip_accents)
@@ -208,9 +215,22 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+def _spell_all(pointer: int, size: int) -> list[bytes]:
+    """Bytes of every token, b"" for control tokens; much cheaper than one by one."""
+    vocabulary, room = ctypes.c_void_p(pointer), ctypes.c_int32(_USUAL_PIECE)
+    strip, special = ctypes.c_int32(0), ctypes.c_bool(False)
+    buffer: Any = ctypes.create_string_buffer(_USUAL_PIECE)
+    pieces: list[bytes] = []
+    for token in range(size):
+        length = _piece_into(vocabulary, token, buffer, room, strip, special)
+        fits = length >= 0
+        pieces.append(buffer[:length] if fits else _spell(pointer, token, special=False))
+    return pieces
+
+
 def _spell(pointer: int, token: int, *, special: bool) -> bytes:
     """Bytes of a token whose id was checked; ``special`` spells control tokens out."""
-    room = 64
+    room = _USUAL_PIECE
     while True:
         buffer = ctypes.create_string_buffer(room)
         length: int = _piece(pointer, token, buffer, room, 0, special)
