@@ -124,6 +124,30 @@ def test_a_fast_machine_does_not_fill_gaps_nobody_notices(generating: int) -> No
     assert machine.time(load, tokens) <= 3 * machine.time(load, 0)
 
 
+def gpu_step(load: Load, tokens: int) -> int:
+    """Nanoseconds of a simulated GPU's step: in one pool every row looks at all cells in use."""
+    rows = load.generating + tokens
+    return int((6 + 0.06 * rows + 5e-6 * rows * load.cells) * MS)
+
+
+def test_a_long_prompt_does_not_excuse_ever_longer_gaps() -> None:
+    """Streams are held to what they were used to, however full a prompt makes a GPU's pool."""
+    budget, seen = StepBudget("auto", LIMITS), 8_000
+    budget.observe(Load(0, cells=512), 512, gpu_step(Load(0, cells=512), 512))
+    for _ in range(30):
+        alone = Load(32, seen, cells=seen)
+        budget.observe(alone, 0, gpu_step(alone, 0))
+    times, done = [], 0
+    while done < 32_000:
+        load = Load(32, seen, 1, done, seen + done)
+        tokens = budget.choose(load)
+        times.append(gpu_step(load, tokens))
+        budget.observe(load, tokens, times[-1])
+        done += tokens
+    assert max(times[5:]) <= 3 * gpu_step(alone, 0)
+    assert len(times) < 1000, "the prompt crawls"
+
+
 def test_many_who_wait_outweigh_few_who_run() -> None:
     """One stream is not kept smooth at the price of fifteen that cannot begin."""
     few = trained(load=Load(1, 100, cells=100))

@@ -4,8 +4,10 @@ Pure arithmetic, driven by ``batching``. While others generate, a step with prom
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
 up to ``UNNOTICED_NS`` where that is too short for a sound chunk, because small chunks cost more a
 token and nobody sees so short a gap. Where many wait the bound grows with their number: a few
-streams are not kept smooth at the price of a crowd that cannot begin. While nobody generates, only
-the time until a newcomer can join, or a finished prompt be answered, bounds a step.
+streams are not kept smooth at the price of a crowd that cannot begin. A long prompt fills the pool,
+and with it all steps get longer: streams are held to what they were used to before it came. While
+nobody generates, only the time until a newcomer can join, or a finished prompt be answered, bounds
+a step.
 
 What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
 ``base.Attention``). Tiled attention needs two, because llama.cpp's has two kernels: up to ``KNEE``
@@ -17,13 +19,19 @@ smallest tiled step is taken although it breaks the bound: see ``WORTH``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, replace
+from statistics import median
 
 from .base import Attention, ContextLimits
 from .costs import LinearCost
 
 STRETCH = 2.5
-"""Longest step with prompt tokens, in steps without."""
+"""Longest step with prompt tokens, in steps without, as those were measured last."""
+LEAST_STRETCH = 1.5
+"""The same in steps as they are predicted to be by now, so that no prompt comes to a halt."""
+PLAIN_STEPS = 5
+"""Latest measured steps without prompt tokens that tell what streams are used to."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
 SOUND_CHUNK = 64
@@ -83,6 +91,7 @@ class StepBudget:
         self._micro_batch = limits.micro_batch
         self._attention = limits.attention
         self._tiles = limits.attention is Attention.TILED
+        self._plain: deque[tuple[int, int]] = deque(maxlen=PLAIN_STEPS)  # (rows, nanoseconds)
         self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
 
@@ -117,8 +126,10 @@ class StepBudget:
     def allowed_ns(self, load: Load) -> float:
         """How long a step may take."""
         plain = self.predict_ns(load, 0)
-        unnoticed = min(UNNOTICED_NS, self.predict_ns(load, SOUND_CHUNK))
-        return max(STRETCH * plain, unnoticed, self._burst_ns(load))
+        usual = [elapsed for rows, elapsed in self._plain if rows >= load.generating]
+        calm = min(plain, median(usual)) if usual else plain
+        unnoticed = min(UNNOTICED_NS, self.predict_ns(_before(load), SOUND_CHUNK))
+        return max(STRETCH * calm, LEAST_STRETCH * plain, unnoticed, self._burst_ns(load))
 
     def _burst_ns(self, load: Load) -> float:
         """What a crowd is allowed: prompts computed together cost less, and answer in step."""
@@ -151,6 +162,8 @@ class StepBudget:
         """Learn from a finished step that computed ``tokens`` of prompts."""
         if not self._by_row.known and tokens:
             self._guess(elapsed_ns / (tokens + load.generating))
+        if load.generating and not tokens:
+            self._plain.append((load.generating, elapsed_ns))
         tiled = self._tiles and load.generating + tokens >= KNEE
         model = self._by_tile if tiled else self._by_row
         model.observe(self._amounts(load, tokens, tiled=tiled), elapsed_ns)
@@ -178,6 +191,11 @@ class StepBudget:
             ((1, 512, 1_000_000, 4000), 900),
         ):
             self._by_tile.observe(tile, rows * row)
+
+
+def _before(load: Load) -> Load:
+    """What the streams had to themselves before the prompts came, which have no depth yet."""
+    return replace(load, depth=0.0, cells=max(0, load.cells - int(load.waiting * load.depth)))
 
 
 def _whole_grains(tokens: int) -> int:
