@@ -44,6 +44,7 @@ class Setup:
         unified: rivals keep one pool too; else they cut it into `parallel` equal parts.
         embedding: rivals are started to embed, which they cannot do beside generating.
         step_budget: only trillama has it: auto, off, or prompt tokens per step.
+        kv_layout: only trillama has it: auto, streams or unified.
         rival_flags: more arguments for llama-server.
     """
 
@@ -55,6 +56,7 @@ class Setup:
     unified: bool = True
     embedding: bool = False
     step_budget: str = "auto"
+    kv_layout: str = "auto"
     rival_flags: tuple[str, ...] = ()
 
 
@@ -93,6 +95,7 @@ def trillama_command(setup: Setup, port: int, store: Path) -> Command:
         "OLLAMA_KEEP_ALIVE": "-1",
         "TRILLAMA_NUM_THREAD": str(setup.threads),
         "TRILLAMA_STEP_BUDGET": setup.step_budget,
+        "TRILLAMA_KV_LAYOUT": setup.kv_layout,
     }
     return Command([sys.executable, "-m", "trillama", "serve"], "ollama", "/api/version", env)
 

@@ -235,14 +235,15 @@ def _settled_memory(pid: int | None) -> float:
 
 def read_against_load(setup: Setup) -> dict[str, Any]:
     """Seconds to read the file once and to load it, from a warm page cache and, where we may empty
-    it, from the disk; and what the library alone needs, without server, context and first decode.
+    it, from the disk; and what the library alone needs, without server, context and first decode:
+    for weights and words, and for words alone.
     """
     found: dict[str, Any] = {"bytes": setup.model.stat().st_size}
     if _drop_caches():
         found["read_cold"] = _read(setup.model)
     found["read_warm"] = min(_read(setup.model) for _ in range(2))
-    for name, mapped in (("library_mapped", True), ("library_read", False)):
-        found[name] = _library_load(setup.model, mapped)
+    for name, how in LIBRARY_LOADS.items():
+        found[name] = _library_load(setup.model, how)
     with ours(setup) as server, httpx.Client(timeout=120, trust_env=False) as client:
         url = f"{server.target.url}/api/generate"
         found["load_first"] = _post(client, url, {"model": "bench"})
@@ -275,6 +276,11 @@ def _drop_caches() -> bool:
     return True
 
 
+LIBRARY_LOADS = {
+    "library_mapped": "use_mmap=True",
+    "library_read": "use_mmap=False",
+    "library_words": "vocab_only=True",
+}
 LIBRARY_LOAD = """
 import sys, time
 from trillama.engine.base import LoadParams
@@ -282,7 +288,7 @@ from trillama.engine.llama import LlamaBackend
 backend, times = LlamaBackend(), []
 for _ in range(2):
     begin = time.perf_counter()
-    model = backend.load(sys.argv[1], LoadParams(use_mmap=sys.argv[2] == "1"))
+    model = backend.load(sys.argv[1], LoadParams({how}))
     times.append(time.perf_counter() - begin)
     model.close()
 print(times[-1])
@@ -290,8 +296,8 @@ print(times[-1])
 """The second of two loads: the first one of a process also wakes the GPU."""
 
 
-def _library_load(model: Path, mapped: bool) -> float:
-    command = [sys.executable, "-c", LIBRARY_LOAD, str(model), "1" if mapped else "0"]
+def _library_load(model: Path, how: str) -> float:
+    command = [sys.executable, "-c", LIBRARY_LOAD.format(how=how), str(model)]
     return float(_output(command, 120).split()[-1])
 
 

@@ -82,6 +82,8 @@ class Plan:
         yield self._ours("ours.8b.1", clients, 1)
         yield self._rival("rival.8b.1", crowd, 1)
         yield self._shares("shares.8b")
+        yield self._ours("ours_pool.8b", [crowd], 1, kv_layout="unified")
+        yield self._shares("shares_pool.8b", kv_layout="unified")
         yield self._rival("rival.8b.1", clients[0], 1)
         yield Measurement("ceiling.8b.unified", 45, lambda: self._ceiling(unified=True))
         yield self._stall("trillama")
@@ -99,7 +101,7 @@ class Plan:
         yield self._stall("equal")
         yield Measurement("prompt_rates.8b", 40, self._prompt_rates)
         for budget in ("off", "256", "1024"):
-            yield self._ours(f"ours_budget_{budget}.8b", [crowd], 1, budget=budget)
+            yield self._ours(f"ours_budget_{budget}.8b", [crowd], 1, step_budget=budget)
 
     # -- the kinds ------------------------------------------------------------------------------
 
@@ -108,10 +110,10 @@ class Plan:
 
     def _ours(
         self, name: str, clients: list[int], seed: int, *,
-        budget: str = "auto", case: Case | None = None,
+        case: Case | None = None, **settings: str,
     ) -> Measurement:  # fmt: skip
         case = case or self.large
-        setup = replace(case.setup(max(clients), self.tools), step_budget=budget)
+        setup = replace(case.setup(max(clients), self.tools), **settings)
         loads = self._loads(case, clients, seed)
         return Measurement(name, 20 + 9 * len(loads), lambda: measures.ours_under(setup, loads))
 
@@ -136,9 +138,9 @@ class Plan:
         clients = list(self.sizes.waves)
         return measures.batched_bench(self.large, clients, unified, self.tools)
 
-    def _shares(self, name: str) -> Measurement:
+    def _shares(self, name: str, **settings: str) -> Measurement:
         crowd = self.sizes.crowd
-        setup = self.large.setup(crowd, self.tools)
+        setup = replace(self.large.setup(crowd, self.tools), **settings)
         load = self.large.load(crowd, self.sizes.waves[crowd], 7)
         return Measurement(name, 32, lambda: measures.step_shares(setup, load))
 

@@ -142,6 +142,7 @@ def variants(f: Figures) -> str:
     named = [
         ("8B, llama-server, one pool", "rival_unified.8b."),
         ("8B, llama-server, no host cache", "rival_no_cache.8b."),
+        ("8B, ours, one pool", "ours_pool.8b"),
         ("8B, ours, step budget off", "ours_budget_off.8b"),
         ("8B, ours, step budget 256", "ours_budget_256.8b"),
         ("8B, ours, step budget 1024", "ours_budget_1024.8b"),
@@ -158,9 +159,12 @@ def variants(f: Figures) -> str:
 
 
 def steps(f: Figures) -> str:
-    found = f.value("shares.8b")
-    rows = [[key, show(float(value), 4)] for key, value in found.items()]
-    return table([f"full steps, {f.crowd} clients", "value"], rows)
+    found, pool = f.value("shares.8b"), f.value("shares_pool.8b")
+    rows = [
+        [key, show(float(value), 4), show(float(pool.get(key, math.nan)), 4)]
+        for key, value in found.items()
+    ]
+    return table([f"full steps, {f.crowd} clients", "value", "in one pool"], rows)
 
 
 def stalls(f: Figures) -> str:

@@ -132,7 +132,16 @@ def test_names_of_measurements_are_unique_and_enough(tmp_path: Path) -> None:
     fed = {"ours.8b.1", "rival.8b.1.1", "rival.8b.1.8", "rival.8b.1.64", "rival.1b.1.64"}
     fed |= {"ceiling.8b.split", "shares.8b", "one_at_a_time.8b", "stall.8b.trillama"}
     fed |= {"ours.1b.1", "cycles.1b", "read_against_load.8b"}
+    fed |= {"ours_pool.8b", "shares_pool.8b"}
     assert fed <= set(names)
+
+
+def test_shares_stand_beside_those_of_the_pool() -> None:
+    """The layouts are compared row by row; what was not measured stays open."""
+    both = format_tables(record(shares__8b={"step_ms": 9.0}, shares_pool__8b={"step_ms": 12.0}))
+    assert "| step_ms | 9.0000 | 12.0000 |" in both
+    alone = format_tables(record(shares__8b={"step_ms": 9.0}))
+    assert "| step_ms | 9.0000 | – |" in alone
 
 
 def test_only_full_steps_are_shared_out() -> None:
