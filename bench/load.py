@@ -32,12 +32,14 @@ RECEIVE = 1 << 16
 @dataclass(frozen=True)
 class Target:
     """Where a server listens and what it speaks; `api` is a key of DIALECTS. Each request carries
-    the fields of `extra` too, those of its `options` among the others."""
+    the fields of `extra` too, those of its `options` among the others, and the key if there is
+    one."""
 
     url: str
     api: str
     model: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,11 @@ def request_bytes(target: Target, prompt: str, new_tokens: int) -> bytes:
     head = (
         f"POST {base.path.rstrip('/')}{DIALECTS[target.api].path} HTTP/1.1\r\n"
         f"Host: {base.netloc}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n"
     )
+    if target.key:
+        head += f"Authorization: Bearer {target.key}\r\n"
+    head += "\r\n"
     return head.encode() + body
 
 

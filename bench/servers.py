@@ -45,6 +45,7 @@ class Setup:
         embedding: rivals are started to embed, which they cannot do beside generating.
         step_budget: only trillama has it: auto, off, or prompt tokens per step.
         kv_layout: only trillama has it: auto, streams or unified.
+        queue: only trillama's: requests that may wait; 0 for its default.
         rival_flags: more arguments for llama-server.
     """
 
@@ -57,6 +58,7 @@ class Setup:
     embedding: bool = False
     step_budget: str = "auto"
     kv_layout: str = "auto"
+    queue: int = 0
     rival_flags: tuple[str, ...] = ()
 
 
@@ -97,6 +99,8 @@ def trillama_command(setup: Setup, port: int, store: Path) -> Command:
         "TRILLAMA_STEP_BUDGET": setup.step_budget,
         "TRILLAMA_KV_LAYOUT": setup.kv_layout,
     }
+    if setup.queue:
+        env["OLLAMA_MAX_QUEUE"] = str(setup.queue)
     return Command([sys.executable, "-m", "trillama", "serve"], "ollama", "/api/version", env)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 
@@ -406,3 +407,12 @@ async def test_tokenizing_happens_on_its_own_threads(
         _, go_on = _hold_tokenizer(runner, monkeypatch)
         go_on.set()
         assert str(await runner.tokenize("x")).startswith("tokenizer:")
+
+
+def test_the_queue_is_as_long_for_streams_as_for_a_pool() -> None:
+    """Its tokens are counted in pools: streams are so many times the cells of one."""
+    pool, streams = fake_spec(cells=4096), fake_spec(cells=4096)
+    streams = dataclasses.replace(
+        streams, context=dataclasses.replace(streams.context, cells=64, streams=64)
+    )
+    assert streams.most_queued_tokens == pool.most_queued_tokens > 4096

@@ -71,7 +71,8 @@ class RunnerSpec:
     @property
     def most_queued_tokens(self) -> int:
         """``max_queue_tokens`` with its default filled in."""
-        return self.max_queue_tokens or POOLS_QUEUED * self.context.cells
+        pool = self.context.cells * max(1, self.context.streams)
+        return self.max_queue_tokens or POOLS_QUEUED * pool
 
     def serves(self, wanted: RunnerSpec) -> bool:
         """Whether a runner started from this spec does for ``wanted``; spare cells do no harm."""
