@@ -80,7 +80,7 @@ def test_progress_is_the_longest_beginning_at_the_end(text: str, reply: str, sta
     """What scripts go by, asked after every token, is the plain definition of it."""
     history, pattern = History(), reply.encode()
     for at, token in enumerate(text.encode()):
-        history.see(Cell(token, at, history.content_of(token), {0}))
+        history.see(Cell(token, at, history.content_of(token, ()), {0}))
         seen = bytes(history.text[start:])
         longest = max(n for n in range(len(pattern) + 1) if seen.endswith(pattern[:n]))
         assert history.matched(pattern, start) == longest
