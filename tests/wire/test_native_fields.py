@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tests.support.fields import Effect, Row, Shown, check_row
+from trillama.base.adapters import AdapterChoice
 from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.errors import Unsupported
 from trillama.base.messages import Message
@@ -24,6 +25,7 @@ COMMON: dict[str, Row] = {
     "model": Effect("other", {"model": "other"}),
     "format": Effect("json", {"constraint": JSON}),
     "keep_alive": Effect("5m", {"keep_alive": 300 * 10**9}),
+    "adapter": Effect("b", {"adapters": (AdapterChoice("b"),)}),
     "options": Effect({"top_k": 5}, {"options": {"top_k": 5}}),
     "think": Effect("high", {"think": "high"}),
     "truncate": Effect(True, {"truncate": True}),

@@ -8,6 +8,7 @@ import pytest
 from openai.types import EmbeddingCreateParams
 
 from tests.support.fields import Effect, Kind, Label, Refused, Row, Shown, check_kinds, rows
+from trillama.base.adapters import AdapterChoice
 from trillama.base.messages import Message
 from trillama.wire import embeddings, rerank, tokens
 from trillama.wire.embeddings import read_embed, read_embeddings, read_openai_embeddings
@@ -20,6 +21,7 @@ COMMON: Table = {
     "model": Effect("other", {"model": "other"}),
     "truncate": Effect(False, {"truncate": False}),
     "keep_alive": Effect("5m", {"keep_alive": 300 * 10**9}),
+    "adapter": Effect("b", {"adapter": (AdapterChoice("b"),)}),
     "options": Effect({"num_ctx": 5}, {"options": {"num_ctx": 5}}),
 }
 EMBED: Table = {

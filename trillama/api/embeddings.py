@@ -18,7 +18,7 @@ from quart import Blueprint, Response
 
 from ..base.callers import Caller
 from ..base.embeddings import EmbeddingRequest, Vectors
-from ..base.errors import BadRequest, NotFound, Unsupported
+from ..base.errors import BadRequest, NotFound
 from ..base.options import Options, merge_options
 from ..engine.embedding import Pooling
 from ..models.installed import InstalledModel
@@ -30,6 +30,7 @@ from ..wire.embeddings import (
     write_embeddings,
     write_openai_embeddings,
 )
+from .adapters import lease_with
 from .callers import Deadline, caller
 from .connection import read_as
 from .errors import JSON
@@ -116,17 +117,17 @@ class Embeddings:
         model = await self.find(request.model)
         options = merged(model, request.options)
         deadline.obey(options)
-        if model.adapters:
-            raise Unsupported("not supported by this version of trillama: models with adapters")
+        adapters = await self._desk.adapters.chosen(model, request.adapter)
         spec = runner_spec(model, options, self._desk.settings)
-        with await self._desk.scheduler.acquire(spec, request.keep_alive) as lease:
+        scheduler = self._desk.scheduler
+        with await lease_with(scheduler, spec, request.keep_alive, adapters) as lease:
             runner = lease.runner
             if runner.facts.pooling in (None, Pooling.RANK):
                 raise BadRequest(f'"{request.model}" does not support embeddings')
             if not request.inputs:
                 return None
             inputs = await read_inputs(runner, request.inputs, options, truncate=request.truncate)
-            rows = await runner.embed(inputs.tokens)
+            rows = await runner.embed(inputs.tokens, adapters)
             load_ns = lease.load_ns
         work = functools.partial(finished, rows, request.dimensions)
         return Vectors(

@@ -20,6 +20,7 @@ from ..engine.base import Vocabulary
 from ..engine.embedding import Pooling
 from ..runner_pool import Runner
 from ..wire.rerank import read_rerank, write_rerank
+from .adapters import lease_with
 from .callers import Deadline, caller
 from .connection import read_as
 from .embeddings import Embeddings, merged
@@ -133,13 +134,15 @@ class Reranker:
         model = await self._embeddings.find(request.model)
         options = merged(model, request.options)
         deadline.obey(options)
+        adapters = await self._desk.adapters.chosen(model, request.adapter)
         spec = runner_spec(model, options, self._desk.settings)
-        with await self._desk.scheduler.acquire(spec, request.keep_alive) as lease:
+        scheduler = self._desk.scheduler
+        with await lease_with(scheduler, spec, request.keep_alive, adapters) as lease:
             runner = lease.runner
             if runner.facts.pooling is not Pooling.RANK:
                 raise Unsupported(f'"{request.model}" does not support rerank')
             inputs = await read_pairs(runner, request, options)
-            rows = await runner.embed(inputs.tokens)
+            rows = await runner.embed(inputs.tokens, adapters)
             sigmoid = not (request.raw or runner.facts.scores_are_probabilities)
         return Ranking(
             order=ranked(rows[:, 0], request.top, sigmoid=sigmoid),

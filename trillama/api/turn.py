@@ -20,6 +20,7 @@ from typing import Protocol
 import structlog
 import trio
 
+from ..base.adapters import Adapters
 from ..base.callers import Caller
 from ..base.errors import BadRequest, Busy, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text, Usage
@@ -35,6 +36,7 @@ from ..nursery_scheduler import Lease, Scheduler
 from ..prompts.parsers.family import new_id
 from ..prompts.pictures import tagged
 from ..runner_pool import Answer, Tokenizer
+from .adapters import AdapterBook, lease_with
 from .callers import Deadline
 from .logprobs import token_logprobs
 from .prompting import Prompt, Prompter, Tokens, conversation
@@ -200,6 +202,7 @@ class Desk:
     Attributes:
         models: what is installed.
         scheduler: what is loaded.
+        adapters: finds LoRA adapters.
         ready: the store may be asked; set once the bundled model is in its place.
     """
 
@@ -208,6 +211,7 @@ class Desk:
         self.models = models
         self.scheduler = scheduler
         self.settings = settings
+        self.adapters = AdapterBook(self.find)
 
     async def find(self, name: str) -> InstalledModel:
         """The installed model a client means.
@@ -242,7 +246,8 @@ class Desk:
                 return "unload"
             options = _check(model, request)
             deadline.obey(options)
-            with await self._acquire(model, options, request):
+            lease, _ = await self._acquire(model, options, request)
+            with lease:
                 return "load"
 
     async def preload(self, name: str) -> None:
@@ -253,7 +258,9 @@ class Desk:
         """
         model = await self.find(name)
         options, _ = merge_options(Options(), model.parameters)
-        (await self.scheduler.acquire(runner_spec(model, options, self.settings))).release()
+        adapters = await self.adapters.chosen(model, None)
+        spec = runner_spec(model, options, self.settings)
+        (await lease_with(self.scheduler, spec, None, adapters)).release()
 
     def tokenizer(self, model: InstalledModel) -> AbstractAsyncContextManager[Tokenizer]:
         """What tokenises for a model without loading more of it than its vocabulary."""
@@ -295,7 +302,7 @@ class Desk:
         options = _check(model, request)
         deadline.obey(options)
         await _prepare(model, request)
-        lease = await self._acquire(model, options, request)
+        lease, adapters = await self._acquire(model, options, request)
         try:
             lease.runner.check_room(caller.client)
             limit = _limit(lease, options)
@@ -306,6 +313,7 @@ class Desk:
                 prompt=prompt.tokens,
                 options=options,
                 limit=limit,
+                adapters=adapters,
                 # A rule's answer without its beginning is none: it ends with the context instead.
                 shift=request.shift is not False and request.constraint is None,
                 logprobs=request.logprobs,
@@ -326,9 +334,10 @@ class Desk:
 
     async def _acquire(
         self, model: InstalledModel, options: Options, request: TurnRequest
-    ) -> Lease:
+    ) -> tuple[Lease, Adapters]:
+        adapters = await self.adapters.chosen(model, request.adapters)
         spec = runner_spec(model, options, self.settings)
-        return await self.scheduler.acquire(spec, request.keep_alive)
+        return await lease_with(self.scheduler, spec, request.keep_alive, adapters), adapters
 
 
 async def _prepare(model: InstalledModel, request: TurnRequest) -> None:
@@ -362,8 +371,6 @@ def _check(model: InstalledModel, request: TurnRequest, *, only_shown: bool = Fa
         raise BadRequest(f"{model.name.full} does not support tools")
     if request.think and THINKING not in model.capabilities:
         raise BadRequest(f'"{request.model}" does not support thinking')
-    if model.adapters:
-        raise Unsupported("not supported by this version of trillama: models with adapters")
     own, _ = merge_options(Options(), model.parameters)
     options, ignored = merge_options(own, request.options)
     if ignored:

@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from .adapters import AdapterChoice
+
 Input: TypeAlias = str | tuple[int, ...]
 """A text, or tokens that are given to the model as they are."""
 
@@ -22,6 +24,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
         truncate: an input that is too long is cut; otherwise it is an error.
         dimensions: values of a vector that are kept; 0 or too many means all.
         keep_alive: nanoseconds to stay loaded afterwards; None leaves it as it is.
+        adapter: LoRA adapters instead of the model's own; None means those.
         options: by name, as sent; ``num_ctx`` limits an input.
     """
 
@@ -30,6 +33,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     truncate: bool = True
     dimensions: int = 0
     keep_alive: int | None = None
+    adapter: tuple[AdapterChoice, ...] | None = None
     options: dict[str, Any] = {}
 
 
@@ -39,6 +43,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         top: documents that are wanted, best first; None means all.
         raw: scores as the model gives them, instead of 0 to 1.
+        adapter: LoRA adapters instead of the model's own; None means those.
     """
 
     model: str
@@ -48,6 +53,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     raw: bool = False
     truncate: bool = True
     keep_alive: int | None = None
+    adapter: tuple[AdapterChoice, ...] | None = None
     options: dict[str, Any] = {}
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from .adapters import AdapterChoice
 from .constraints import Constraint
 from .events import StopReason, Usage
 from .messages import Message, ToolCall
@@ -52,6 +53,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
         options: sampling options by name, as sent.
         think: None leaves it to the model.
         keep_alive: nanoseconds to stay loaded afterwards; None leaves it as it is, 0 unloads.
+        adapters: LoRA adapters instead of the model's own; None means those.
         truncate: True cuts an over-long prompt; otherwise it is an error.
         shift: whether the window may slide while generating; None means yes.
         wants_tokens: ``Finished`` shall carry the tokens of prompt and answer.
@@ -74,6 +76,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     think: bool | str | None = None
     keep_alive: int | None = None
+    adapters: tuple[AdapterChoice, ...] | None = None
     truncate: bool | None = None
     shift: bool | None = None
     wants_tokens: bool = False

@@ -15,6 +15,7 @@ import msgspec
 from ..base.embeddings import EmbeddingRequest, Input, Vectors
 from ..base.errors import BadRequest, NotFound
 from . import gojson, goshape
+from .adapters import adapter
 from .floats import base64_rows, shortest
 from .goshape import Place
 
@@ -51,6 +52,7 @@ COMMON: goshape.Table = {
     "model": goshape.string,
     "truncate": goshape.boolean,
     "keep_alive": goshape.keep_alive,
+    "adapter": adapter,
     "options": goshape.mapping,
 }
 _EMBED: goshape.Table = {**COMMON, "input": _input, "dimensions": goshape.integer}

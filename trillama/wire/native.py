@@ -11,10 +11,12 @@ from typing import Any
 
 import msgspec
 
+from ..base.adapters import AdapterChoice
 from ..base.errors import BadRequest, NotFound, Unsupported
 from ..base.messages import Message, ToolCall, ToolFunction
 from ..base.turns import ToolChoice, TurnRequest
 from . import gojson, goshape
+from .adapters import adapter
 from .formats import constraint
 from .goshape import Place
 from .tools import tool_choice, tools
@@ -29,6 +31,7 @@ class _Common(msgspec.Struct, kw_only=True):
     stream: bool = True
     format: Any = None
     keep_alive: int | None = None
+    adapter: tuple[AdapterChoice, ...] | None = None
     options: dict[str, Any] = {}
     think: bool | str | None = None
     truncate: bool | None = None
@@ -119,6 +122,7 @@ _COMMON: goshape.Table = {
     "stream": goshape.boolean,
     "format": _format,
     "keep_alive": goshape.keep_alive,
+    "adapter": adapter,
     "options": goshape.mapping,
     "think": _think,
     "truncate": goshape.boolean,
@@ -190,6 +194,7 @@ def _common(request: _Common) -> dict[str, Any]:
         "constraint": rule,
         "think": request.think,
         "keep_alive": request.keep_alive,
+        "adapters": request.adapter,
         "truncate": request.truncate,
         "shift": request.shift,
         "logprobs": request.top_logprobs if request.logprobs else None,

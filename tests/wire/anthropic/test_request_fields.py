@@ -11,6 +11,7 @@ from anthropic.types.message_count_tokens_params import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsBase
 
 from tests.support.fields import Effect, Label, Refused, Row, Shown, check_names, check_row
+from trillama.base.adapters import AdapterChoice
 from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.errors import BadField
 from trillama.base.messages import Message
@@ -87,6 +88,7 @@ TABLE: dict[str, Row] = {
         {"options": {"num_predict": 9, "top_k": 5, "top_p": 0.1}},
         {"top_k": 5},
     ),
+    "adapter": Effect("b", {"adapters": (AdapterChoice("b"),)}),
     "metadata": Label({"user_id": "x"}),
     "service_tier": Refused("priority"),
     "billing_policy": Refused({}),

@@ -9,6 +9,7 @@ import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
 from tests.support.fields import Effect, Label, Refused, Row, Shown, check_names, check_row
+from trillama.base.adapters import AdapterChoice
 from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.errors import BadField
 from trillama.base.messages import Message
@@ -47,6 +48,7 @@ TABLE: dict[str, Row] = {
         {"top_k": 5, "top_p": 0.1}, {"options": {"top_k": 5, "top_p": 0.2}}, {"top_p": 0.2}
     ),
     "keep_alive": Effect("5m", {"keep_alive": 300 * 10**9}),
+    "adapter": Effect("b", {"adapters": (AdapterChoice("b"),)}),
     "truncate": Effect(True, {"truncate": True}),
     "grammar": Effect("root ::= x", {"constraint": Constraint(ConstraintKind.GBNF, "root ::= x")}),
     "reasoning_effort": Effect("none", {"think": False}),

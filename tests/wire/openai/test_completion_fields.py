@@ -9,6 +9,7 @@ import pytest
 from openai.types.completion_create_params import CompletionCreateParamsBase
 
 from tests.support.fields import Effect, Label, Row, Shown, check_names, check_row
+from trillama.base.adapters import AdapterChoice
 from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.messages import Message
 from trillama.base.turns import TurnRequest
@@ -52,6 +53,7 @@ TABLE: dict[str, Row] = {
     "logit_bias": option("logit_bias", {"5": -1.0}),
     "options": Effect({"top_k": 5}, {"options": {"top_k": 5}}),
     "keep_alive": Effect(-1, {"keep_alive": 2**63 - 1}),
+    "adapter": Effect("b", {"adapters": (AdapterChoice("b"),)}),
     "truncate": Effect(True, {"truncate": True}),
     "grammar": Effect("root ::= x", {"constraint": Constraint(ConstraintKind.GBNF, "root ::= x")}),
     "n": Shown(3, f"{HERE}::test_tokens_are_a_prompt_too"),

@@ -9,6 +9,7 @@ import pytest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 from tests.support.fields import Effect, Label, Refused, Row, Shown, check_names, check_row
+from trillama.base.adapters import AdapterChoice
 from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.errors import BadField
 from trillama.base.messages import Message
@@ -50,6 +51,7 @@ TABLE: dict[str, Row] = {
     "stop": Effect("a", {"options": {"stop": ["a"]}}),
     "options": Effect({"top_k": 5}, {"options": {"top_k": 5}}),
     "keep_alive": Effect("1s", {"keep_alive": 10**9}),
+    "adapter": Effect("b", {"adapters": (AdapterChoice("b"),)}),
     "truncate": Effect(True, {"truncate": True}),
     "truncation": Effect("auto", {"truncate": True}),
     "grammar": Effect("root ::= x", {"constraint": Constraint(ConstraintKind.GBNF, "root ::= x")}),

@@ -10,6 +10,7 @@ import msgspec
 from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.turns import ToolChoice, ToolMode, TurnRequest
+from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
 from .blocks import AnthropicMessage, Block, conversation
@@ -92,6 +93,7 @@ class MessagesRequest(CountRequest, kw_only=True):
 
     Attributes:
         options: Ollama's options by name; a field of the request itself wins.
+        adapter: LoRA adapters instead of the model's own.
     """
 
     max_tokens: int
@@ -101,6 +103,7 @@ class MessagesRequest(CountRequest, kw_only=True):
     top_p: float | None = None
     top_k: int | None = None
     options: dict[str, Any] | None = None
+    adapter: Any = None
     metadata: dict[str, Any] | None = None
     service_tier: Any = None
     billing_policy: Any = None
@@ -195,7 +198,8 @@ def messages_turn(request: MessagesRequest) -> TurnRequest:
             options[name] = value
     if request.stop_sequences:
         options["stop"] = request.stop_sequences
-    return msgspec.structs.replace(count_turn(request), options=options)
+    adapters = adapter_choices(request.adapter)
+    return msgspec.structs.replace(count_turn(request), options=options, adapters=adapters)
 
 
 def _tools(tools: Sequence[Tool]) -> tuple[dict[str, Any], ...]:

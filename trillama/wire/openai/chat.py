@@ -9,6 +9,7 @@ import msgspec
 from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.turns import ToolChoice, ToolMode, TurnRequest
+from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
 from .messages import ChatMessage, conversation, tool_definitions
@@ -131,6 +132,7 @@ def chat_turns(request: ChatRequest) -> list[TurnRequest]:
         options=options_of(request, limit),
         think=think_of(_effort(request)),
         keep_alive=keep_alive_of(request),
+        adapters=adapter_choices(request.adapter),
         truncate=request.truncate,
     )
     return several(turn, choices_of(request))

@@ -11,6 +11,7 @@ from typing import Any
 from ...base.errors import BadField, UnsupportedField
 from ...base.messages import Message
 from ...base.turns import TurnRequest
+from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
 from .chat import MAX_TOP_LOGPROBS, STREAM_REFUSED, several
@@ -109,6 +110,7 @@ def _turn(request: CompletionRequest, prompt: str | tuple[int, ...]) -> TurnRequ
         logprobs=_logprobs(request.logprobs),
         options=options_of(request, request.max_tokens),
         keep_alive=keep_alive_of(request),
+        adapters=adapter_choices(request.adapter),
         truncate=request.truncate,
         verbatim=True,
         **what,

@@ -10,6 +10,7 @@ from ...base.constraints import Constraint, ConstraintKind
 from ...base.errors import BadField, UnsupportedField
 from ...base.messages import Message
 from ...base.turns import TurnRequest
+from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
 from .chat import MAX_TOP_LOGPROBS, STREAM_REFUSED, tool_choice
@@ -144,6 +145,7 @@ def response_turn(request: ResponsesRequest, before: tuple[Message, ...] = ()) -
         options=options_of(request, request.max_output_tokens),
         think=think_of(request.reasoning.effort if request.reasoning else None),
         keep_alive=keep_alive_of(request),
+        adapters=adapter_choices(request.adapter),
         truncate=_truncate(request),
     )
 

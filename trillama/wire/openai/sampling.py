@@ -43,6 +43,7 @@ class Extras(msgspec.Struct, kw_only=True):
     Attributes:
         options: Ollama's options by name; a field of the request itself wins.
         keep_alive: as in Ollama's API.
+        adapter: LoRA adapters instead of the model's own.
         truncate: an over-long prompt is cut instead of refused.
         grammar: GBNF that the answer has to follow.
     """
@@ -58,6 +59,7 @@ class Extras(msgspec.Struct, kw_only=True):
     num_keep: int | None = None
     options: dict[str, Any] | None = None
     keep_alive: Any = None
+    adapter: Any = None
     truncate: bool | None = None
     grammar: str | None = None
 

@@ -1,0 +1,86 @@
+"""A real server with models that add adapters to the bundled one."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.lora import make_lora
+from tests.support.served import Process
+from tests.support.tiny_random import make_tiny
+
+ASKED = [("tiny", {}), ("b", {}), ("c", {}), ("tiny", {"adapter": {"name": "b", "scale": 1.5}})]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> Iterator[Process]:
+    """A server with the models b and c, and one whose adapter is for another model."""
+    folder = tmp_path_factory.mktemp("adapters")
+    other = make_tiny(folder / "other.gguf")
+    process = Process(folder / "models")
+    for seed, name in enumerate(("b", "c", "bad")):
+        base = other if name == "bad" else tiny_model_path
+        data = make_lora(folder / f"{name}.gguf", base, seed=seed, size=1.0).read_bytes()
+        create(process, name, data)
+    yield process
+    process.close()
+
+
+def create(server: Process, name: str, data: bytes) -> None:
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", f"/api/blobs/{digest}", data)
+    assert connection.getresponse().status == 201
+    connection.close()
+    adapters = {f"{name}.gguf": digest}
+    lines = server.ask("POST", "/api/create", model=name, **{"from": "tiny"}, adapters=adapters)
+    assert lines[-1] == {"status": "success"}
+
+
+def answer(server: Process, asked: tuple[str, dict[str, Any]]) -> str:
+    name, fields = asked
+    (found,) = server.ask(
+        "POST", "/api/generate", model=name, prompt="Tell me about the sea.", stream=False,
+        think=False, options={"temperature": 0, "num_predict": 24}, **fields,
+    )  # fmt: skip
+    text: str = found["response"]
+    return text
+
+
+def test_each_is_computed_with_its_own(server: Process) -> None:
+    """Four sets over one file of weights: all at once they say what each says alone."""
+    alone = [answer(server, asked) for asked in ASKED]
+    assert len(set(alone)) == len(ASKED)
+    with ThreadPoolExecutor(len(ASKED)) as pool:
+        assert list(pool.map(lambda asked: answer(server, asked), ASKED)) == alone
+    assert answer(server, ("b", {"adapter": []})) == alone[0]
+    assert len(server.ask("GET", "/api/ps")[0]["models"]) == 1
+
+
+def test_vectors_differ_too(server: Process) -> None:
+    """A model's adapter changes what a text is turned into."""
+    rows = [
+        server.ask("POST", "/api/embed", model=name, input="the sea")[0]["embeddings"][0]
+        for name in ("tiny", "b")
+    ]
+    assert max(abs(one - other) for one, other in zip(*rows, strict=True)) > 0.01
+
+
+def test_an_adapter_for_another_model_is_told(server: Process) -> None:
+    """By its architecture; whoever names it in a request is told the same, and others go on."""
+    for fields in ({"model": "bad"}, {"model": "tiny", "adapter": "bad"}):
+        (reply,) = server.ask("POST", "/api/generate", prompt="x", stream=False, **fields)
+        assert "the adapter does not fit the model" in reply["error"]
+    assert answer(server, ASKED[0])
+
+
+def test_show_names_the_adapter(server: Process) -> None:
+    """The Modelfile has a line for it."""
+    (shown,) = server.ask("POST", "/api/show", model="b")
+    assert "\nADAPTER " in shown["modelfile"]
