@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.support.gguf_bytes import small_model
+from tests.support.gguf_bytes import small_adapter, small_model
 from tests.support.house import House, houses
 from trillama.base.address import parse_host
 from trillama.base.errors import BadRequest, NotFound, TrillamaError
@@ -127,7 +127,8 @@ async def test_another_folder_means_an_upload(
 async def test_a_model_from_a_model_and_an_adapter(desk: Desk) -> None:
     """What is no file is a model's name."""
     await desk.create("base", "FROM w.gguf\nLICENSE MIT\n")
-    await desk.create("x", "FROM base\nADAPTER ./w.gguf\nPARAMETER stop a\nMESSAGE user hi\n")
+    (desk.folder / "l.gguf").write_bytes(small_adapter())
+    await desk.create("x", "FROM base\nADAPTER ./l.gguf\nPARAMETER stop a\nMESSAGE user hi\n")
     model = desk.store.find("x")
     assert len(model.adapters) == 1
     assert (model.parameters, model.messages[0].content) == ({"stop": ["a"]}, "hi")

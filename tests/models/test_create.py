@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.gguf_bytes import header, llama, small_model, with_data
+from tests.support.gguf_bytes import header, llama, small_adapter, small_model, with_data
 from tests.support.stores import manifest_path, put
 from trillama.base.errors import BadRequest, NotFound, Unsupported
 from trillama.base.messages import Message, ToolCall, ToolFunction
@@ -235,7 +235,7 @@ def test_bad_info(fields: dict[str, Any], message: str) -> None:
 CLIP = header(
     {"general.architecture": "clip", "clip.has_vision_encoder": True, "clip.block_count": 0}
 )
-ADAPTER = header({"general.architecture": "llama", "general.type": "adapter"})
+ADAPTER = small_adapter()
 
 
 def test_files_are_told_apart(store: ModelStore) -> None:
@@ -335,6 +335,11 @@ def test_files_that_are_no_model(store: ModelStore, files: dict[str, bytes], mes
          'option "stop" must be of type array'),
         ({"files": {"a.gguf": small_model()}, "adapters": {"a.gguf": ADAPTER, "b.gguf": ADAPTER}},
          BadRequest, "only one adapter is currently supported"),
+        ({"files": {"a.gguf": small_model()},
+          "adapters": {"a.gguf": small_adapter(**{"general.architecture": "qwen3"})}},
+         BadRequest, "the adapter does not fit the model: it is for 'qwen3', not 'llama'"),
+        ({"files": {"a.gguf": small_model(), "b.gguf": small_adapter(**{"adapter.type": "x"})}},
+         BadRequest, "the adapter does not fit the model: it is no LoRA adapter"),
     ],
 )  # fmt: skip
 def test_recipes_that_make_no_sense(

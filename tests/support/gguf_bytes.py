@@ -93,6 +93,16 @@ def llama(**changes: Any) -> dict[str, Any]:
     return {key: item for key, item in metadata.items() if item is not None}
 
 
+def small_adapter(**changes: Any) -> bytes:
+    """A LoRA adapter that fits ``small_model``."""
+    said = {"general.architecture": "llama", "general.type": "adapter", "adapter.type": "lora"}
+    tensors: list[Tensor] = [
+        ("output_norm.weight.lora_a", (64, 1), 0, 0),
+        ("output_norm.weight.lora_b", (1, 1), 0, 256),
+    ]
+    return with_data(header(said | changes, tensors), 256 + 4)
+
+
 def small_model(**changes: Any) -> bytes:
     """A whole file: the metadata of ``llama`` and two tensors, F32 and Q8_0."""
     tensors: list[Tensor] = [

@@ -19,6 +19,7 @@ from trillama.base.progress import Progress, Tell
 from trillama.prompts.known import detect_template
 
 from .. import manifest as media
+from ..adapters import check_adapter
 from ..capabilities import size_text, weight_facts
 from ..gguf import GgufFile, read_gguf
 from ..holds import Hold
@@ -131,6 +132,8 @@ def create(store: ModelStore, recipe: Recipe, tell: Tell) -> InstalledModel:
         else:
             _take_files(builder, recipe.files or {})
         _take_extra(builder, recipe.adapters, media.ADAPTER)
+        if recipe.adapters or recipe.files:
+            _check_adapters(builder)
         _take_extra(builder, recipe.drafts, media.DRAFT)
         _take_texts(builder, recipe)
         data = _manifest(builder)
@@ -271,6 +274,20 @@ def _take_extra(builder: _Builder, files: dict[str, Digest], kind: str) -> None:
         if kind == media.DRAFT:
             architecture = source.header.architecture
             builder.fill(draft={"model_format": "gguf", "architecture": architecture})
+
+
+def _check_adapters(builder: _Builder) -> None:
+    """See that adapters fit the weights, where those can be read."""
+    headers: dict[str, list[GgufFile]] = {media.MODEL: [], media.ADAPTER: []}
+    for layer, _ in builder.layers:
+        if layer.media_type in headers:
+            try:
+                header = read_gguf(builder.store.blobs.path(layer.blob), keep_arrays=0)
+            except (CorruptModel, NotFound):
+                return  # said when the model is used
+            headers[layer.media_type].append(header)
+    for adapter in headers[media.ADAPTER]:
+        check_adapter(adapter, headers[media.MODEL][-1])
 
 
 def _take_texts(builder: _Builder, recipe: Recipe) -> None:
