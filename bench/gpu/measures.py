@@ -168,6 +168,13 @@ def batched_bench(case: Case, clients: Sequence[int], unified: bool, tools: Tool
     return _json_lines(_output(command, 120))
 
 
+def device_topk(model: Path, rows: int) -> dict[str, Any]:
+    """A step with whole rows of logits against one with candidates found on the device."""
+    command = [sys.executable, "-m", "bench.device_topk", str(model), "--rows", str(rows)]
+    found: dict[str, Any] = _json_lines(_output(command, 120))[0]
+    return found
+
+
 def prompt_rates(
     model: Path, prompt: int, micro_batches: Sequence[int], tools: Tools
 ) -> list[dict[str, Any]]:

@@ -84,6 +84,7 @@ class Plan:
         yield self._shares("shares.8b")
         yield self._ours("ours_pool.8b", [crowd], 1, kv_layout="unified")
         yield self._shares("shares_pool.8b", kv_layout="unified")
+        yield Measurement("device_topk.8b", 25, self._device_topk)
         yield self._rival("rival.8b.1", clients[0], 1)
         yield Measurement("ceiling.8b.unified", 45, lambda: self._ceiling(unified=True))
         yield self._stall("trillama")
@@ -143,6 +144,9 @@ class Plan:
         setup = replace(self.large.setup(crowd, self.tools), **settings)
         load = self.large.load(crowd, self.sizes.waves[crowd], 7)
         return Measurement(name, 32, lambda: measures.step_shares(setup, load))
+
+    def _device_topk(self) -> Any:
+        return measures.device_topk(self.large.model, self.sizes.crowd)
 
     def _stall(self, who: str) -> Measurement:
         streams, prompt, new = self.sizes.stall

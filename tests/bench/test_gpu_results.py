@@ -132,7 +132,7 @@ def test_names_of_measurements_are_unique_and_enough(tmp_path: Path) -> None:
     fed = {"ours.8b.1", "rival.8b.1.1", "rival.8b.1.8", "rival.8b.1.64", "rival.1b.1.64"}
     fed |= {"ceiling.8b.split", "shares.8b", "one_at_a_time.8b", "stall.8b.trillama"}
     fed |= {"ours.1b.1", "cycles.1b", "read_against_load.8b"}
-    fed |= {"ours_pool.8b", "shares_pool.8b"}
+    fed |= {"ours_pool.8b", "shares_pool.8b", "device_topk.8b"}
     assert fed <= set(names)
 
 
