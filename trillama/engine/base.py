@@ -55,6 +55,11 @@ class MemoryKind(enum.StrEnum):
     HYBRID = "hybrid"
     NONE = "none"
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a sequence has a state, which cannot be cut, only saved and restored."""
+        return self in (MemoryKind.RECURRENT, MemoryKind.HYBRID)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
@@ -171,11 +176,6 @@ class ContextLimits:
     attention: Attention = Attention.TILED
     sampling_threads: int = 1
     memory: MemoryKind = MemoryKind.ATTENTION
-
-    @property
-    def stateful(self) -> bool:
-        """Whether a sequence has a state, which cannot be cut, only saved and restored."""
-        return self.memory in (MemoryKind.RECURRENT, MemoryKind.HYBRID)
 
     @property
     def separate(self) -> bool:

@@ -336,7 +336,7 @@ def _read_limits(
         batch = micro_batch
     has_encoder = lib.llama_model_has_encoder(model)
     # A recurrent state moves its positions on request, but forgets nothing.
-    movable = bool(memory) and kind not in (MemoryKind.RECURRENT, MemoryKind.HYBRID)
+    movable = bool(memory) and not kind.stateful
     return ContextLimits(
         cells=lib.llama_n_ctx(pointer),
         sequence_cells=lib.llama_n_ctx_seq(pointer),

@@ -25,7 +25,6 @@ from .library import LogTail, lib
 from .params import context_params
 
 _POOLINGS = list(Pooling)
-_STATEFUL = (MemoryKind.RECURRENT, MemoryKind.HYBRID)
 
 # The binding's own return typed pointers; an address is all that is needed.
 _row_of_sequence = lib._lib["llama_get_embeddings_seq"]
@@ -53,7 +52,7 @@ def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParam
         raise Unsupported(f"models of architecture {facts.architecture} cannot embed")
     longest = min(params.longest, facts.train_context or params.longest)
     # An equal split of sequences with a state may cut an input where its pooling needs it whole.
-    alone = facts.memory in _STATEFUL and facts.pooling is not Pooling.LAST
+    alone = facts.memory.stateful and facts.pooling is not Pooling.LAST
     whole = not _splits(facts)
     batch = max(params.batch, longest) if whole else params.batch
     sequences = 1 if alone else min(params.sequences, batch)
@@ -206,7 +205,7 @@ class LlamaEmbeddings:
         batch = self._batch
         batch.wants_logits[: batch.size] = 1
         batch.check(self._rules, self._n_vocab)
-        batch.c.n_tokens = batch.size
+        batch.seal()
         work = lib.llama_decode if self._memory else lib.llama_encode
         with self._layout:
             code = work(self._pointer, batch.c)

@@ -269,7 +269,7 @@ class FakeContext:
             self.counters.copies += 1
             if source == target:
                 return
-            if self.limits.stateful:
+            if self.limits.memory.stateful:
                 raise EngineError("a state is not copied in part")
             if not self.limits.separate:
                 self._pool.copy(source, target, start, _open_end(end))
@@ -282,7 +282,7 @@ class FakeContext:
         """Drop positions [start, end); a state can only be dropped as a whole."""
         with self._alone(sequence):
             self.counters.removes += 1
-            if self.limits.stateful and 0 < start <= self._pool.history(sequence).last:
+            if self.limits.memory.stateful and 0 < start <= self._pool.history(sequence).last:
                 return False
             self._pool.remove(sequence, start, _open_end(end))
             return True

@@ -73,7 +73,7 @@ def settle(params: ContextParams, around: Surroundings) -> ContextParams:
 def _with_sequences(params: ContextParams, around: Surroundings) -> ContextParams:
     """No more sequence ids than are of use: states are not kept in them, and windows need pins."""
     most = params.sequences
-    if around.memory in (MemoryKind.RECURRENT, MemoryKind.HYBRID):
+    if around.memory.stateful:
         most = min(most, params.outputs)
     elif around.memory is MemoryKind.SLIDING:
         most = min(most, max(params.outputs, MOST_PINNED))

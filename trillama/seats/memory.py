@@ -34,9 +34,9 @@ class Memory:
         limits = context.limits
         self._context = context
         self._fillers: list[tuple[int, int]] = []
-        self._states = SavedStates(host_cache, whole=limits.stateful)
+        self._states = SavedStates(host_cache, whole=limits.memory.stateful)
         self._book: KVPool | StreamBook | StateBook
-        if limits.stateful:
+        if limits.memory.stateful:
             pooled = limits.memory is MemoryKind.HYBRID
             self._book = StateBook(
                 limits.cells, limits.sequences, self._states, pooled=pooled, reuse=reuse

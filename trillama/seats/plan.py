@@ -54,7 +54,8 @@ class Plan:
     @property
     def adapters(self) -> Adapters:
         """What the rows are computed with."""
-        return self.seats[0].job.adapters
+        first = self.heads[0] if self.heads else self.chunks[0][0]
+        return first.job.adapters
 
     @property
     def prompt_tokens(self) -> int:
