@@ -65,11 +65,11 @@ class AdapterBook:
 
     async def _check(self, model: InstalledModel, adapters: Adapters, *, asked: bool) -> None:
         assert model.weights is not None, "stubs of remote models are not answered"
-        for adapter in adapters:
+        for path in [Path(adapter.path) for adapter in adapters]:
+            if self._checks.known(path, model.weights):
+                continue
             try:
-                await trio.to_thread.run_sync(
-                    self._checks.require, Path(adapter.path), model.weights
-                )
+                await trio.to_thread.run_sync(self._checks.require, path, model.weights)
             except DoesNotFit as error:
                 if asked:
                     raise BadField("adapter", error.message) from None

@@ -30,12 +30,10 @@ from ..wire.embeddings import (
     write_embeddings,
     write_openai_embeddings,
 )
-from .adapters import lease_with
 from .callers import Deadline, caller
 from .connection import read_as
 from .errors import JSON
 from .inputs import read_inputs
-from .specs import runner_spec
 from .turn import Desk
 
 log = structlog.get_logger(__name__)
@@ -117,10 +115,10 @@ class Embeddings:
         model = await self.find(request.model)
         options = merged(model, request.options)
         deadline.obey(options)
-        adapters = await self._desk.adapters.chosen(model, request.adapter)
-        spec = runner_spec(model, options, self._desk.settings)
-        scheduler = self._desk.scheduler
-        with await lease_with(scheduler, spec, request.keep_alive, adapters) as lease:
+        lease, adapters = await self._desk.acquire(
+            model, options, request.keep_alive, request.adapter
+        )
+        with lease:
             runner = lease.runner
             if runner.facts.pooling in (None, Pooling.RANK):
                 raise BadRequest(f'"{request.model}" does not support embeddings')

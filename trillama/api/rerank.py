@@ -20,13 +20,11 @@ from ..engine.base import Vocabulary
 from ..engine.embedding import Pooling
 from ..runner_pool import Runner
 from ..wire.rerank import read_rerank, write_rerank
-from .adapters import lease_with
 from .callers import Deadline, caller
 from .connection import read_as
 from .embeddings import Embeddings, merged
 from .errors import JSON
 from .inputs import Inputs, InputTooLong, longest_input
-from .specs import runner_spec
 from .turn import Desk
 
 PATHS = ("/api/rerank", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking")
@@ -134,10 +132,10 @@ class Reranker:
         model = await self._embeddings.find(request.model)
         options = merged(model, request.options)
         deadline.obey(options)
-        adapters = await self._desk.adapters.chosen(model, request.adapter)
-        spec = runner_spec(model, options, self._desk.settings)
-        scheduler = self._desk.scheduler
-        with await lease_with(scheduler, spec, request.keep_alive, adapters) as lease:
+        lease, adapters = await self._desk.acquire(
+            model, options, request.keep_alive, request.adapter
+        )
+        with lease:
             runner = lease.runner
             if runner.facts.pooling is not Pooling.RANK:
                 raise Unsupported(f'"{request.model}" does not support rerank')

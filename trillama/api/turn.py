@@ -20,7 +20,7 @@ from typing import Protocol
 import structlog
 import trio
 
-from ..base.adapters import Adapters
+from ..base.adapters import AdapterChoice, Adapters
 from ..base.callers import Caller
 from ..base.errors import BadRequest, Busy, NotFound, TrillamaError, Unsupported
 from ..base.events import AnswerEvent, Done, Text, Usage
@@ -202,7 +202,6 @@ class Desk:
     Attributes:
         models: what is installed.
         scheduler: what is loaded.
-        adapters: finds LoRA adapters.
         ready: the store may be asked; set once the bundled model is in its place.
     """
 
@@ -211,7 +210,7 @@ class Desk:
         self.models = models
         self.scheduler = scheduler
         self.settings = settings
-        self.adapters = AdapterBook(self.find)
+        self._adapters = AdapterBook(self.find)
 
     async def find(self, name: str) -> InstalledModel:
         """The installed model a client means.
@@ -246,7 +245,7 @@ class Desk:
                 return "unload"
             options = _check(model, request)
             deadline.obey(options)
-            lease, _ = await self._acquire(model, options, request)
+            lease, _ = await self.acquire(model, options, request.keep_alive, request.adapters)
             with lease:
                 return "load"
 
@@ -258,9 +257,8 @@ class Desk:
         """
         model = await self.find(name)
         options, _ = merge_options(Options(), model.parameters)
-        adapters = await self.adapters.chosen(model, None)
-        spec = runner_spec(model, options, self.settings)
-        (await lease_with(self.scheduler, spec, None, adapters)).release()
+        lease, _ = await self.acquire(model, options)
+        lease.release()
 
     def tokenizer(self, model: InstalledModel) -> AbstractAsyncContextManager[Tokenizer]:
         """What tokenises for a model without loading more of it than its vocabulary."""
@@ -302,7 +300,7 @@ class Desk:
         options = _check(model, request)
         deadline.obey(options)
         await _prepare(model, request)
-        lease, adapters = await self._acquire(model, options, request)
+        lease, adapters = await self.acquire(model, options, request.keep_alive, request.adapters)
         try:
             lease.runner.check_room(caller.client)
             limit = _limit(lease, options)
@@ -332,12 +330,21 @@ class Desk:
             turn.tokens = prompt.tokens.tolist()
         return turn
 
-    async def _acquire(
-        self, model: InstalledModel, options: Options, request: TurnRequest
+    async def acquire(
+        self,
+        model: InstalledModel,
+        options: Options,
+        keep_alive: int | None = None,
+        wanted: tuple[AdapterChoice, ...] | None = None,
     ) -> tuple[Lease, Adapters]:
-        adapters = await self.adapters.chosen(model, request.adapters)
+        """A lease on a runner for ``model``, and the adapters it has for this request.
+
+        Raises:
+            TrillamaError: an adapter is not what it should be, or something cannot be loaded now.
+        """
+        adapters = await self._adapters.chosen(model, wanted)
         spec = runner_spec(model, options, self.settings)
-        return await lease_with(self.scheduler, spec, request.keep_alive, adapters), adapters
+        return await lease_with(self.scheduler, spec, keep_alive, adapters), adapters
 
 
 async def _prepare(model: InstalledModel, request: TurnRequest) -> None:

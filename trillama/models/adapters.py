@@ -121,6 +121,11 @@ class AdapterChecks:
         self._known: set[tuple[Path, Path]] = set()
         self._lock = threading.Lock()
 
+    def known(self, adapter: Path, weights: Path) -> bool:
+        """Whether an adapter was found to fit before."""
+        with self._lock:
+            return (adapter, weights) in self._known
+
     def require(self, adapter: Path, weights: Path) -> None:
         """See that an adapter fits; reads both headers at the first time.
 
@@ -129,9 +134,8 @@ class AdapterChecks:
             CorruptModel: one of the files is damaged.
             NotFound: one of them is missing.
         """
-        with self._lock:
-            if (adapter, weights) in self._known:
-                return
+        if self.known(adapter, weights):
+            return
         check_adapter(read_gguf(adapter, keep_arrays=0), read_gguf(weights, keep_arrays=0))
         with self._lock:
             self._known.add((adapter, weights))

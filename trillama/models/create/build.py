@@ -278,6 +278,8 @@ def _take_extra(builder: _Builder, files: dict[str, Digest], kind: str) -> None:
 
 def _check_adapters(builder: _Builder) -> None:
     """See that adapters fit the weights, where those can be read."""
+    if all(layer.media_type != media.ADAPTER for layer, _ in builder.layers):
+        return
     headers: dict[str, list[GgufFile]] = {media.MODEL: [], media.ADAPTER: []}
     for layer, _ in builder.layers:
         if layer.media_type in headers:
