@@ -9,7 +9,9 @@ flat however large the model. Generation never ends by itself: see `SUPPRESSION`
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -187,6 +189,16 @@ def _write_weights(
         writer.write_padding(file, file.tell())
         writer.tensors[0].pop(f"{plan.name}.weight")
     writer.state = gguf.gguf_writer.WriterState.WEIGHTS
+
+
+@contextmanager
+def given_or_made(model: Path | None, shape: ModelShape, kind: str) -> Iterator[Path]:
+    """``model``, or one of a shape that is gone with the block."""
+    with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
+        path = model or Path(folder) / "made.gguf"
+        if model is None:
+            write_model(path, shape, kind, seed=0)
+        yield path
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)

@@ -11,9 +11,7 @@ ask how soon somebody is told to come back.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,7 @@ import trio
 
 from bench import machine
 from bench.load import Load, Target, measure, run_load, stream_once
-from bench.make_model import ModelShape, write_model
+from bench.make_model import ModelShape, given_or_made
 from bench.report import RESULTS
 from bench.servers import Setup, open_server
 from bench.stats import Reply, median, percentile
@@ -91,16 +89,11 @@ def judge(replies: dict[int, list[Reply]], pool: int) -> Crowd:
     # From when the pool is full until the first key has nothing left to send.
     since = sorted(r.texts[0] for r in flat)[pool]
     until = min(max(r.sent for r in own) for own in replies.values())
-    served = Counter(
-        {
-            key: sum(since <= at <= until for r in own for at in r.texts)
-            for key, own in replies.items()
-        }
-    )
+    served = [sum(since <= at <= until for r in own for at in r.texts) for own in replies.values()]
     waits = [[r.texts[0] - r.sent for r in own] for own in replies.values()]
     return Crowd(
         rate=sum(r.output_tokens for r in flat) / (end - begin),
-        jain=jain([served[key] for key in replies]),
+        jain=jain(served),
         longest_wait=max(max(own) / median(own) for own in waits),
     )
 
@@ -139,10 +132,7 @@ async def probe(target: Target, load: Load) -> list[float]:
 def main(model: Path | None, pool: int, clients: int, pairs: int, threads: int, **kw: int) -> None:
     machine.warn_if_busy()
     crowd = Load(clients=clients, seconds=300, **kw)
-    with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
-        path = model or Path(folder) / "small.gguf"
-        if model is None:
-            write_model(path, ModelShape(8, 512, 1408, 8, 4, 4096, 2048), "Q4_0", seed=0)
+    with given_or_made(model, ModelShape(8, 512, 1408, 8, 4, 4096, 2048), "Q4_0") as path:
         setup = Setup(path, pool, pool * (crowd.whole_prompt + crowd.new_tokens + 8), threads)
         full, crowds = [], []
         with open_server("trillama", setup) as server:

@@ -12,7 +12,6 @@ attention costs.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import machine
-from bench.make_model import ModelShape, write_model
+from bench.make_model import ModelShape, given_or_made
 from bench.report import RESULTS
 from bench.stats import median
 from trillama.base.events import Sampled
@@ -133,10 +132,7 @@ def measure(model: LlamaModel, kind: str, sizes: tuple[int, int, int]) -> Costs:
 @contextmanager
 def loaded(path: Path | None) -> Iterator[LlamaModel]:
     """The model of a file, or one that is made for the occasion."""
-    with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
-        if path is None:
-            path = Path(folder) / "medium.gguf"
-            write_model(path, ModelShape(12, 768, 2048, 12, 4, 8192, 8192), "Q8_0", seed=0)
+    with given_or_made(path, ModelShape(12, 768, 2048, 12, 4, 8192, 8192), "Q8_0") as path:
         model = LlamaBackend().load(str(path), LoadParams())
         yield model
         model.close()

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from bench import machine
 from bench.load import Load, measure
-from bench.make_model import ModelShape, write_model
+from bench.make_model import ModelShape, given_or_made
 from bench.report import RESULTS
 from bench.servers import Command, Running, Setup, import_model, started, trillama_command
 from bench.stats import median
@@ -129,10 +129,7 @@ def format_parts(parts: dict[str, float], steps: int) -> str:
 def main(model: Path | None, vocab: int, streams: int, new_tokens: int, threads: int) -> None:
     machine.warn_if_busy()
     load = Load(streams, 32, new_tokens, streams, seconds=120)
-    with tempfile.TemporaryDirectory(prefix="trillama-bench-") as folder:
-        path = model or Path(folder) / "small.gguf"
-        if model is None:
-            write_model(path, ModelShape(8, 512, 1408, 8, 4, vocab, 2048), "Q4_0", seed=0)
+    with given_or_made(model, ModelShape(8, 512, 1408, 8, 4, vocab, 2048), "Q4_0") as path:
         steps = measure_steps(path, load, threads)
     parts = parts_of_steps(steps, streams)
     print(format_parts(parts, len(full_steps(steps, streams))))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.stepping import Stepped
 from trillama.base.adapters import Adapter, Adapters
-from trillama.base.events import Ended, Sampled, StopReason
+from trillama.base.events import StopReason
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher
@@ -17,7 +18,7 @@ SETS: list[Adapters] = [(), (A,), (B,), (Adapter("a", 0.5),), (A, B)]
 SHARED = "a beginning that all of them have in common, long enough to be worth sharing: "
 
 
-class Loop:
+class Loop(Stepped):
     """A batcher on a fake model that has two adapters, stepped by hand."""
 
     def __init__(self, **params: int) -> None:
@@ -25,9 +26,7 @@ class Loop:
         for adapter in (A, B):
             model.load_adapter(adapter.path)
         self.context: FakeContext = model.open_context(ContextParams(cells=1024, **params))
-        self.batcher = Batcher(self.context)
-        self.tokens: dict[str, list[int]] = {}
-        self.ended: dict[str, Ended] = {}
+        super().__init__(Batcher(self.context))
 
     def ask(self, name: str, adapters: Adapters, tokens: int = 20) -> None:
         prompt = self.context.vocabulary.tokenize(SHARED + name[0])
@@ -37,23 +36,11 @@ class Loop:
             Job(id=name, prompt=prompt, options=options, limit=900, adapters=adapters)
         )
 
-    def step(self) -> None:
-        for event in self.batcher.step():
-            if isinstance(event, Sampled):
-                self.tokens[event.job_id].append(event.token)
-            elif isinstance(event, Ended):
-                self.ended[event.job_id] = event
-        self.batcher.check()
-
-    def finish(self) -> None:
-        while self.batcher.has_work:
-            self.step()
-
 
 def alone(adapters: Adapters) -> list[int]:
     loop = Loop()
     loop.ask("x", adapters)
-    loop.finish()
+    loop.run()
     return loop.tokens["x"]
 
 
@@ -63,7 +50,7 @@ def test_each_job_gets_what_it_gets_alone(params: dict[str, int]) -> None:
     loop = Loop(**params)
     for number, adapters in enumerate(SETS * 2):
         loop.ask(f"x{number}", adapters)
-    loop.finish()
+    loop.run()
     expected = [alone(adapters) for adapters in SETS]
     assert len({tuple(tokens) for tokens in expected}) == len(SETS)
     assert list(loop.tokens.values()) == expected * 2
@@ -77,7 +64,7 @@ def test_prefixes_are_shared_within_a_set_alone() -> None:
     for adapters in ((A,), (A,), (B,), ()):
         before = loop.batcher.statistics().prompt_tokens
         loop.ask("x", adapters, tokens=2)
-        loop.finish()
+        loop.run()
         computed.append(loop.batcher.statistics().prompt_tokens - before)
     assert computed[1] == 1
     assert computed[0] == computed[2] == computed[3] > len(SHARED)
@@ -91,7 +78,7 @@ def test_a_cancelled_job_leaves_the_others_their_turns() -> None:
     while not loop.tokens["x1"]:
         loop.step()
     loop.batcher.cancel("x1")
-    loop.finish()
+    loop.run()
     assert loop.ended["x1"].reason is StopReason.CANCELLED
     assert loop.tokens["x2"] == alone((B,))
 
@@ -101,6 +88,6 @@ def test_a_set_that_is_not_loaded_ends_its_job_alone() -> None:
     loop = Loop()
     loop.ask("x1", (Adapter("unknown"),))
     loop.ask("x2", (B,))
-    loop.finish()
+    loop.run()
     assert loop.ended["x1"].reason is StopReason.ERROR
     assert loop.tokens["x2"] == alone((B,))

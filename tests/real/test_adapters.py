@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.decoding import TOLERANCE, distance, prefill, prompt
 from tests.support.lora import make_lora
+from tests.support.stepping import Stepped
 from tests.support.tiny_random import TinyShape, make_tiny
 from trillama.base.adapters import Adapter, Adapters
 from trillama.base.errors import EngineError, ModelLoadError
-from trillama.base.events import Sampled
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher
@@ -49,24 +49,20 @@ def tiny(tiny_model_path: Path, paths: list[str]) -> Iterator[LlamaModel]:
 def answers(model: LlamaModel, sets: list[Adapters], cancel: int | None = None) -> list[list[int]]:
     """Greedy tokens for one job of each set, all at once."""
     context = model.open_context(EXACT)
-    batcher = Batcher(context)
-    found: list[list[int]] = [[] for _ in sets]
+    run = Stepped(Batcher(context))
     words = model.vocabulary.tokenize(PROMPT)
     for number, adapters in enumerate(sets):
         options = Options(temperature=0, num_predict=40)
-        batcher.submit(
+        run.batcher.submit(
             Job(id=str(number), prompt=words, options=options, limit=400, adapters=adapters)
         )
-    while batcher.has_work:
-        for event in batcher.step():
-            if isinstance(event, Sampled):
-                found[int(event.job_id)].append(event.token)
-        batcher.check()
-        if cancel is not None and found[cancel]:
-            batcher.cancel(str(cancel))
-    batcher.close()
+    while run.batcher.has_work:
+        run.step()
+        if cancel is not None and run.tokens[str(cancel)]:
+            run.batcher.cancel(str(cancel))
+    run.batcher.close()
     context.close()
-    return found
+    return [run.tokens[str(number)] for number in range(len(sets))]
 
 
 def test_mixed_jobs_get_what_they_get_alone(tiny: LlamaModel, paths: list[str]) -> None:

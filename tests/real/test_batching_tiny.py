@@ -4,7 +4,6 @@ on who else is there."""
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trillama.base.events import Ended, Sampled, StopReason
+from tests.support.stepping import Stepped
+from trillama.base.events import StopReason
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
@@ -71,30 +71,16 @@ def chat(text: str) -> str:
     return turn + "<think>\n\n</think>\n\n"
 
 
-class Run:
+class Run(Stepped):
     """Jobs on one context, stepped by hand, with the book checked as they go."""
 
     def __init__(self, context: LlamaContext, policy: Policy | None = None) -> None:
+        super().__init__(Batcher(context, policy or Policy(step_budget="64")))
         self.context = context
-        self.batcher = Batcher(context, policy or Policy(step_budget="64"))
-        self.tokens: dict[str, list[int]] = defaultdict(list)
-        self.reasons: dict[str, StopReason] = {}
 
     def ask(self, name: str, text: str, options: Options = GREEDY) -> None:
         prompt = self.context.vocabulary.tokenize(chat(text))
         self.batcher.submit(Job(id=name, prompt=prompt, options=options, limit=1024))
-
-    def step(self) -> None:
-        for event in self.batcher.step():
-            if isinstance(event, Sampled):
-                self.tokens[event.job_id].append(event.token)
-            elif isinstance(event, Ended):
-                self.reasons[event.job_id] = event.reason
-        self.batcher.check()
-
-    def finish(self) -> None:
-        while self.batcher.has_work:
-            self.step()
 
     def texts(self) -> dict[str, str]:
         pieces = self.context.vocabulary.pieces
@@ -118,7 +104,7 @@ def alone(open_context: Open, texts: list[str]) -> dict[str, str]:
     run = Run(open_context(), Policy(step_budget="off", prefix_cache=False))
     for text in texts:
         run.ask(text, text)
-        run.finish()
+        run.run()
         answers[text] = run.texts()[text]
     return answers
 
@@ -127,9 +113,9 @@ def test_the_model_answers(open_context: Open) -> None:
     """A right answer comes out, and the model ends it by itself."""
     run = Run(open_context())
     run.ask("a", FACTS[0])
-    run.finish()
+    run.run()
     assert "Paris" in run.texts()["a"]
-    assert run.reasons["a"] is StopReason.STOP
+    assert run.ended["a"].reason is StopReason.STOP
     run.assert_empty()
 
 
@@ -142,7 +128,7 @@ def test_greedy_text_does_not_depend_on_cache_or_company(open_context: Open, cac
         run.tokens.clear()
         for text in FACTS:
             run.ask(text, text)
-        run.finish()
+        run.run()
         assert run.texts() == expected
     run.assert_empty()
 
@@ -153,11 +139,11 @@ def test_greedy_text_survives_pause_and_resume(open_context: Open) -> None:
     run = Run(open_context(cells=256, sequences=8))
     for number in range(120):  # answers of one token make longer ones a surprise
         run.ask(f"brief {number}", "Hi", Options(temperature=0, num_predict=1))
-    run.finish()
+    run.run()
     run.tokens.clear()
     for text in SURE:
         run.ask(text, text)
-    run.finish()
+    run.run()
     assert run.texts() == expected
     assert run.batcher.statistics().preemptions > 0
     run.assert_empty()
@@ -182,14 +168,14 @@ def test_no_answer_holds_another_answers_canary(open_context: Open) -> None:
         if chooser.random() < 0.2:
             run.batcher.cancel(chooser.choice(list(canaries)))
         run.step()
-    assert set(run.reasons) == set(canaries)
+    assert set(run.ended) == set(canaries)
     numbers = {name: canary.split("-")[1] for name, canary in canaries.items()}
     answers = run.texts()
     right = sum(canaries[name] in text for name, text in answers.items())
     for name, text in answers.items():
         others = {number for other, number in numbers.items() if other != name and number in text}
         assert not others or numbers[name] in text, f"{name} said {text!r}"
-    finished = sum(reason is not StopReason.CANCELLED for reason in run.reasons.values())
+    finished = sum(end.reason is not StopReason.CANCELLED for end in run.ended.values())
     assert right > 0.8 * finished, "the model repeats what it was told"
     run.assert_empty()
 
@@ -201,7 +187,7 @@ def test_a_shared_prefix_is_computed_once(open_context: Open) -> None:
     for n in range(16):
         run.ask(f"j{n}", f"{stem} Question {n}?", Options(temperature=0, num_predict=2))
     lengths = [len(run.context.vocabulary.tokenize(chat(f"{stem} Question {n}?"))) for n in (0, 1)]
-    run.finish()
+    run.run()
     unique = lengths[0] + 15 * 16
     assert run.batcher.statistics().prompt_tokens <= 1.1 * unique
     assert run.batcher.statistics().cached_tokens >= 15 * (lengths[0] - 20)
@@ -217,7 +203,7 @@ def test_sampling_is_reproducible_by_its_seed(open_context: Open) -> None:
         for n in range(company):
             run.ask(f"other{n}", FACTS[n], Options(temperature=1.5, num_predict=24))
         run.ask("me", "Tell me a story about a fox.", seeded)
-        run.finish()
+        run.run()
         texts.append(run.texts()["me"])
     assert texts[0] == texts[1]
     assert np.unique(run.tokens["me"]).size > 1
@@ -234,7 +220,7 @@ def test_streams_answer_like_a_pool(open_context: Open) -> None:
     for turn, order in enumerate((texts, texts[::-1])):
         for text in order:
             run.ask(f"{turn} {text}", text)
-        run.finish()
+        run.run()
     assert run.texts() == {f"{turn} {text}": expected[text] for turn in range(2) for text in texts}
     assert run.batcher.statistics().cached_tokens > 0
     run.assert_empty()
@@ -253,6 +239,6 @@ def test_a_stream_is_paused_copied_and_cut_like_any_other(open_context: Open) ->
         run.step()
     for text in SURE:
         run.batcher.resume(text)
-    run.finish()
+    run.run()
     assert run.texts() == expected
     run.assert_empty()

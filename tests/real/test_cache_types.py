@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.stepping import Stepped
 from trillama.base.errors import ModelLoadError
-from trillama.base.events import Sampled
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher
@@ -41,20 +40,19 @@ def opened(tiny: LlamaModel, kind: str, streams: int, flash: bool | None = None)
 
 def said(context: LlamaContext) -> dict[str, str]:
     """Greedy answers to all questions at once."""
-    batcher, pieces = Batcher(context), defaultdict(bytes)
+    run, pieces = Stepped(Batcher(context)), context.vocabulary.pieces
     for text in ANSWERS:
         turn = f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
         prompt = context.vocabulary.tokenize(turn)
         options = Options(temperature=0, num_predict=24)
-        batcher.submit(Job(id=text, prompt=prompt, options=options, limit=512))
-    while batcher.has_work:
-        for event in batcher.step():
-            if isinstance(event, Sampled):
-                pieces[event.job_id] += context.vocabulary.pieces[event.token]
-        batcher.check()
-    batcher.close()
+        run.batcher.submit(Job(id=text, prompt=prompt, options=options, limit=512))
+    run.run()
+    run.batcher.close()
     context.close()
-    return {text: answer.decode() for text, answer in pieces.items()}
+    return {
+        text: b"".join(pieces[token] for token in tokens).decode()
+        for text, tokens in run.tokens.items()
+    }
 
 
 @pytest.mark.parametrize("streams", [0, 3])

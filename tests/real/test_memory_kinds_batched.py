@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pytest
 
 from tests.support.decoding import prompt
+from tests.support.stepping import Stepped
 from tests.support.tiny_random import TinyShape, make_tiny
-from trillama.base.events import Ended, Sampled, StopReason
+from trillama.base.events import StopReason
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
@@ -39,7 +40,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory) -> Iterator[LlamaMod
     model.close()
 
 
-class Run:
+class Run(Stepped):
     """Jobs on a context of their own, stepped by hand, with the book checked as they go."""
 
     def __init__(
@@ -52,25 +53,18 @@ class Run:
             )
         )  # fmt: skip
         policy = Policy(step_budget="64", prefix_cache=cached)
-        self.batcher = Batcher(self.context, policy)
-        self.tokens: dict[str, list[int]] = defaultdict(list)
-        self.reasons: dict[str, StopReason] = {}
+        super().__init__(Batcher(self.context, policy))
 
     def ask(self, name: str, tokens: Tokens, most: int = ANSWER) -> None:
         options = Options(temperature=0, num_predict=most)
         self.batcher.submit(Job(id=name, prompt=tokens, options=options, limit=4096))
 
-    def step(self) -> None:
-        for event in self.batcher.step():
-            if isinstance(event, Sampled):
-                self.tokens[event.job_id].append(event.token)
-            elif isinstance(event, Ended):
-                self.reasons[event.job_id] = event.reason
-        self.batcher.check()
+    def ask_all(self, prompts: dict[str, Tokens], most: int = ANSWER) -> None:
+        for name, tokens in prompts.items():
+            self.ask(name, tokens, most)
 
     def finish(self) -> dict[str, list[int]]:
-        while self.batcher.has_work:
-            self.step()
+        self.run()
         said, self.tokens = dict(self.tokens), defaultdict(list)
         return said
 
@@ -110,8 +104,7 @@ def test_text_does_not_depend_on_cache_or_company(model: LlamaModel) -> None:
     run = Run(model)
     for turn in range(2):
         before = run.computed
-        for name, tokens in prompts.items():
-            run.ask(name, tokens)
+        run.ask_all(prompts)
         assert run.finish() == expected
         unique = 150 + sum(len(tokens) - 150 for tokens in prompts.values())
         cold, warm = 1.1 * unique, (MIN_REUSE + TAIL) * len(prompts)
@@ -141,8 +134,7 @@ def test_whoever_is_paused_says_the_same(model: LlamaModel) -> None:
     for number in range(120):  # answers of one token make longer ones a surprise
         run.ask(f"brief {number}", prompt(10, number), 1)
     run.finish()
-    for name, tokens in prompts.items():
-        run.ask(name, tokens, 70)
+    run.ask_all(prompts, 70)
     assert run.finish() == expected
     kind = run.context.limits.memory
     assert (run.batcher.statistics().preemptions > 0) == (kind is not MemoryKind.RECURRENT)
@@ -154,15 +146,14 @@ def test_a_cancel_leaves_the_others_alone(model: LlamaModel) -> None:
     prompts = stems(4)
     expected = alone(model, prompts)
     run = Run(model)
-    for name, tokens in prompts.items():
-        run.ask(name, tokens)
+    run.ask_all(prompts)
     run.step()
     run.batcher.cancel("s0")
     while not run.tokens["s1"]:
         run.step()
     run.batcher.cancel("s1")
     said = run.finish()
-    assert run.reasons["s0"] is run.reasons["s1"] is StopReason.CANCELLED
+    assert run.ended["s0"].reason is run.ended["s1"].reason is StopReason.CANCELLED
     assert {name: said[name] for name in ("s2", "s3")} == {n: expected[n] for n in ("s2", "s3")}
     run.close()
 
@@ -172,8 +163,7 @@ def test_an_interrupted_decode_is_computed_again(model: LlamaModel) -> None:
     prompts = stems(3)
     expected = alone(model, prompts)
     run = Run(model)
-    for name, tokens in prompts.items():
-        run.ask(name, tokens)
+    run.ask_all(prompts)
     for turn in range(200):
         if turn % 5 == 4:
             run.context.interrupt()
