@@ -149,7 +149,8 @@ def main(cycles: int, rounds: int) -> None:
     print(f"an unload gives back {100 * median(shares):.1f} % of what its load took")
     RESULTS.mkdir(exist_ok=True)
     result = {"facts": machine.describe(), "cycles": cycles, "early": early, "late": late}
-    (RESULTS / "swap.json").write_bytes(msgspec.json.encode(result | {"freed": shares}))
+    result |= {"freed": shares, "memory": [one.memory for one in found]}
+    (RESULTS / "swap.json").write_bytes(msgspec.json.encode(result))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -32,6 +35,7 @@ from trillama.base.errors import (
 )
 from trillama.base.events import StopReason, Text
 from trillama.engine.base import DecodeStatus
+from trillama.engine.embedding import EmbeddingParams
 from trillama.engine.fake import FakeBackend, Hooks, babble, babble_for, count, fixed
 from trillama.runner_pool import MAILBOX, Runner, RunnerPool, RunnerState
 from trillama.runners.vocabularies import MAX_TEXT
@@ -135,6 +139,29 @@ async def test_no_thread_left(pool: RunnerPool, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(ModelLoadError, match="can't start new thread"):
             await pool.start(fake_spec(), nursery)
     assert pool.residents == []
+
+
+async def test_a_closed_runner_waits_for_no_garbage_collector(backend: FakeBackend) -> None:
+    """What a model had in Python's memory goes when its last user lets go of the runner."""
+    pool = RunnerPool(backend)
+    spec = fake_spec(embedding=EmbeddingParams(batch=64, sequences=16, longest=64))
+    gc.collect()
+    gc.disable()
+    try:
+        async with trio.open_nursery() as nursery:
+            runner = await pool.start(spec, nursery)
+            await read(runner.submit_nowait(job("one")))
+            await runner.embed([np.arange(8, dtype=np.int32)])
+            await runner.aclose()
+        assert pool.residents == []
+        kept = [weakref.ref(part) for part in (runner, runner._machine, runner._machine.batcher)]
+        with trio.fail_after(PATIENCE):
+            await trio.to_thread.run_sync(runner._thread._thread.join)
+        del runner
+        assert [part() for part in kept] == [None] * 3
+    finally:
+        gc.enable()
+        pool.close()
 
 
 async def test_a_cancelled_load_is_given_up(

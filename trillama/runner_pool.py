@@ -85,8 +85,9 @@ class RunnerPool:
 
     @property
     def residents(self) -> list[Runner]:
-        """Runners that hold memory, loading and closing ones included."""
-        return [runner for runner in self._runners if not runner.freed]
+        """Runners that hold memory, loading and closing ones included; others are let go."""
+        self._runners = [runner for runner in self._runners if not runner.freed]
+        return list(self._runners)
 
     def crowds(self) -> bool:
         """Whether answers are being computed on this machine's processors, not on a GPU."""

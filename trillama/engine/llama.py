@@ -167,6 +167,8 @@ class LlamaBackend:
         steps = LoadProgress(progress) if progress else None
         with LogTail() as log:
             pointer = lib.llama_model_load_from_file(os.fsencode(path), model_params(params, steps))
+        if steps:
+            steps.end()
         if pointer:
             return LlamaModel(pointer, params)
         if steps and steps.cancelled:

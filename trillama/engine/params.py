@@ -36,6 +36,10 @@ class LoadProgress:
         self.cancelled = False
         self.callback: Callable[..., Any] = lib.llama_progress_callback(self._step)
 
+    def end(self) -> None:
+        """Let go of the callback: the load is over, C calls it no more."""
+        del self.callback
+
     def _step(self, fraction: float, _data: object) -> bool:
         told, at = self._told
         now = time.monotonic()

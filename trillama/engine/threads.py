@@ -183,6 +183,9 @@ class EngineThread(Generic[E]):
         with contextlib.suppress(trio.RunFinishedError):
             self.tell(self._watcher.closed)
         self._courier.stop()
+        # They know this thread in turn: without a ring, a model's tables go with its last user,
+        # and not when the garbage collector comes by, many models later.
+        del self._machine, self._watcher, self._courier
 
     def _live(self) -> None:
         try:

@@ -26,6 +26,7 @@ from ..engine.embedding import EmbeddingContext, EmbeddingParams, Tokens, Vector
 from ..engine.packing import Packer, Part
 from ..engine.threads import EngineThread
 from .admission import QUEUE_FULL
+from .machine import EngineMachine
 from .pace import Pace
 from .spec import RunnerSpec
 
@@ -192,16 +193,14 @@ class Embedder:
     """Vectors from one loaded model; every method belongs to the trio thread.
 
     Args:
-        model: the loaded model.
+        machine: holds the loaded model.
         freed: called when a context is gone.
     """
 
-    def __init__(
-        self, spec: RunnerSpec, model: Callable[[], Model], freed: Callable[[], None]
-    ) -> None:
+    def __init__(self, spec: RunnerSpec, machine: EngineMachine, freed: Callable[[], None]) -> None:
         self._spec = spec
-        self._model = model
-        self._freed = freed
+        self._model: Callable[[], Model] = lambda: machine.model
+        self._freed: Callable[[], object] | None = freed
         self._sessions: dict[Adapters, _Session] = {}
         self._live: set[_Session] = set()
         self._numbers = count(1)
@@ -279,7 +278,8 @@ class Embedder:
 
     def _over(self, session: _Session) -> None:
         self._live.discard(session)
-        self._freed()
+        if self._freed is not None:
+            self._freed()
 
     async def wait_empty(self) -> None:
         """Wait until nobody waits for vectors."""
@@ -297,3 +297,7 @@ class Embedder:
         for session in sessions.values():
             if not session.broken:
                 session.thread.stop()
+
+    def forget(self) -> None:
+        """Let go of who is told: the model is freed."""
+        self._freed = None

@@ -23,6 +23,10 @@ log = structlog.get_logger(__name__)
 SNAPSHOT_EVERY = 250 * MILLISECOND
 
 
+def _tell_nobody(fraction: float) -> None:
+    pass
+
+
 class EngineMachine:
     """Model, context and batcher, made and freed on one thread.
 
@@ -40,7 +44,7 @@ class EngineMachine:
     batcher: Batcher
 
     def __init__(self, spec: RunnerSpec, backend: Backend) -> None:
-        self.report: Callable[[float], None] = lambda fraction: None
+        self.report: Callable[[float], None] = _tell_nobody
         self.deliver: Report | None = None
         self.abort = False
         self.snapshot: BatchStatistics | None = None
@@ -119,3 +123,4 @@ class EngineMachine:
             self._held.close()
         except Exception:
             log.exception("closing an engine failed", model=self._spec.name)
+        self.report, self.deliver = _tell_nobody, None

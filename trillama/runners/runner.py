@@ -45,6 +45,10 @@ TEXTS_AT_ONCE = 256
 ProgressListener = Callable[[float], None]
 
 
+def _ignore(fraction: float) -> None:
+    pass
+
+
 class Runner:
     """One model in memory and everything that goes on with it.
 
@@ -66,8 +70,8 @@ class Runner:
         self._machine = EngineMachine(spec, backend)
         self._thread = EngineThread(spec.name, self._machine, self)
         self._roster = Roster(spec, self._thread, self._machine)
-        self._embedder = Embedder(spec, lambda: self._machine.model, self._stop_thread)
-        self._on_progress: ProgressListener = lambda fraction: None
+        self._embedder = Embedder(spec, self._machine, self._stop_thread)
+        self._on_progress: ProgressListener = _ignore
         self._error: TrillamaError | None = None
         self._settled = trio.Event()  # loaded or failed
         self._over = trio.Event()  # failed or stopped
@@ -153,6 +157,8 @@ class Runner:
 
     def closed(self) -> None:
         """The model is freed and the thread gone."""
+        self._on_progress = _ignore
+        self._embedder.forget()
         self._freed.set()
 
     # -- facts ------------------------------------------------------------------------------------
