@@ -52,6 +52,7 @@ from .base.names import ModelReference
 from .base.progress import Tell
 from .base.settings import Settings
 from .engine.base import Backend, Device, LoadParams, Model, ProgressHook
+from .engine.heaps import use_one_heap
 from .models.bundled import ensure_bundled
 from .models.pruning import mend_names
 from .models.registry.account import Account
@@ -319,6 +320,7 @@ def serve(settings: Settings) -> None:
         PortInUse: the address is taken.
         TrillamaError: the server broke; the log says how.
     """
+    use_one_heap()
     configure_logs(settings.log_format, settings.debug)
     sock = listen(settings.address)
     store = ModelStore(

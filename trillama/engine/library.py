@@ -20,13 +20,14 @@ from typing import Any
 
 from trillama.base.errors import ModelLoadError
 
-libc = ctypes.CDLL(None)
+from .heaps import libc
+
 # Read by ggml when an assertion fails; a value the user has set stays.
 libc.setenv(b"GGML_NO_BACKTRACE", b"1", 0)
 
 from llama_cpp import llama_cpp as lib  # noqa: E402
 
-__all__ = ["LogTail", "lib", "libc", "library_version", "quick", "start"]
+__all__ = ["LogTail", "lib", "library_version", "quick", "start"]
 
 _SILENT = ctypes.cast(lib._lib.llama_time_us, lib.llama_log_callback)
 """A C function that ignores its arguments: logging into the void without touching Python."""
@@ -101,22 +102,6 @@ _CONTINUED, _ERROR = 5, 4
 """enum ggml_log_level of ggml.h; the binding's own comment names older numbers."""
 _tails: dict[int, LogTail] = {}
 _tails_lock = threading.Lock()
-
-_malloc_trim = getattr(libc, "malloc_trim", None)
-_M_ARENA_MAX, _HEAPS = -8, 2
-"""glibc's malloc.h: heaps for threads. By default each engine thread would begin one of its own,
-and what was left in it would stay there; tensors and caches lie outside of heaps anyhow."""
-if _malloc_trim is not None:
-    libc.mallopt(_M_ARENA_MAX, _HEAPS)
-
-
-def trim() -> None:
-    """Have the C library give freed memory back to the system, where it knows how (glibc).
-
-    Each engine has a thread of its own, and with it a heap that would keep what a model has left.
-    """
-    if _malloc_trim is not None:
-        _malloc_trim(0)
 
 
 class LogTail:

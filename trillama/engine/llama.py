@@ -20,8 +20,9 @@ from .context import LlamaBatch, LlamaContext
 from .devices import devices, gpu_count
 from .embedding import EmbeddingParams
 from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
+from .heaps import trim
 from .layout import attention_of, settle
-from .library import LogTail, lib, library_version, start, trim
+from .library import LogTail, lib, library_version, start
 from .params import (
     LoadProgress,
     memory_kind,

@@ -13,8 +13,9 @@ from .base import ContextParams, LoadParams, MemoryKind, ModelFacts, ProgressHoo
 from .devices import gpu_count, physical_cores, room_for_streams
 from .embedding import Pooling
 from .guards import cache_type
+from .heaps import libc
 from .layout import Surroundings
-from .library import lib, libc
+from .library import lib
 
 _PROGRESS_STEP, _PROGRESS_PERIOD = 0.01, 0.1
 STOP_WHEN_SET = ctypes.cast(libc.strlen, lib.ggml_abort_callback)
