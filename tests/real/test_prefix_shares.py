@@ -16,7 +16,6 @@ from trillama.engine.base import ContextParams, LoadParams
 from trillama.engine.llama import LlamaBackend, LlamaContext
 
 CROWD = 32
-TURNS, USERS = 20, 16
 
 
 @pytest.fixture
@@ -60,15 +59,18 @@ def test_a_crowd_computes_its_common_beginning_once(context: LlamaContext) -> No
     assert batcher.statistics().prompt_tokens <= 1.1 * len(beginnings)
 
 
-def test_conversations_compute_their_new_words_alone(context: LlamaContext) -> None:
-    """20 turns of 16 users at once: of all prompt tokens, at most 5 % are computed that have been
-    computed before."""
+@pytest.mark.parametrize(("turns", "users"), [(8, 8), pytest.param(20, 16, marks=pytest.mark.slow)])
+def test_conversations_compute_their_new_words_alone(
+    context: LlamaContext, turns: int, users: int
+) -> None:
+    """Users talk at once, turn after turn: of all prompt tokens, at most 5 % are computed that have
+    been computed before."""
     batcher, sent, new = Batcher(context), 0, 0
     begin = context.vocabulary.tokenize("<|im_start|>assistant\n<think>\n\n</think>\n\n")
     end = context.vocabulary.tokenize("<|im_end|>\n")
-    chats = [tokens(context, "system", f"You talk to user {u}.") for u in range(USERS)]
-    computed = [np.empty(0, np.int32)] * USERS
-    for turn in range(TURNS):
+    chats = [tokens(context, "system", f"You talk to user {u}.") for u in range(users)]
+    computed = [np.empty(0, np.int32)] * users
+    for turn in range(turns):
         for user, chat in enumerate(chats):
             asked = tokens(context, "user", f"Repeat: {turn}-{user}")
             chats[user] = prompt = np.concatenate([chat, asked, begin])

@@ -92,9 +92,9 @@ REFUSED: dict[str, tuple[str, bytes]] = {
     ),
     "an endless stop string": (CHAT, options(f'"stop":["{"x" * 1_000_000}"]')),
     "stop of numbers": (CHAT, options('"stop":[1]')),
-    "a hundred thousand messages": (
+    "twenty thousand messages": (
         CHAT,
-        b'{"model":"tiny","messages":[' + b'{"role":"user","content":"hi"},' * 100_000 + b"{}]}",
+        b'{"model":"tiny","messages":[' + b'{"role":"user","content":"hi"},' * 20_000 + b"{}]}",
     ),
     "a megabyte of prompt": (GENERATE, generate(f'{SHORT},"prompt":"{" " * (1 << 20)}"')),
     "a megabyte of one letter": (GENERATE, generate(f'{SHORT},"prompt":"{"a" * (1 << 20)}"')),
