@@ -59,3 +59,13 @@ def test_a_nan_anywhere_shows_in_the_peak(at: int) -> None:
     logits = random_rows(2, 5000)
     logits[1, at] = -np.float32(np.nan)
     assert np.isnan(top_k(logits, 40)[2]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("value", [-np.inf, np.nan])
+def test_rows_without_any_usable_logit(value: float) -> None:
+    """Alone, with nobody else in the step, they are told by their maxima like any other."""
+    values, ids, peaks = top_k(np.full((2, 100), value, np.float32), 7)
+
+    assert values.shape == ids.shape == (2, 7)
+    assert (values == -np.inf).all()
+    assert not np.isfinite(peaks).any()

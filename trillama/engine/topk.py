@@ -57,6 +57,7 @@ def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
     peaks = np.maximum(maxima.max(1), logits[:, body:].max(1, initial=-np.inf))
     keys = _sorted_keys(logits, _reaching(logits, maxima, edge), id_bits)
     counts = np.bincount(keys >> (id_bits + 32), minlength=rows)
+    keys = keys if keys.size else np.zeros(1, np.int64)  # no row has a token above -inf
     ranks = np.arange(k)
     best = keys.take((counts.cumsum() - counts)[:, None] + ranks, mode="clip")
     values = _logits_of(best >> id_bits)
