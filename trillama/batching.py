@@ -16,15 +16,17 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
 from .base.jobs import Job
-from .engine.base import Attention, Context, DecodeStatus
+from .engine.base import Context, DecodeStatus
 from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
 from .engine.gang import Gang
-from .engine.layout import POOLED_LIVE
+from .engine.layout import most_live
+from .engine.picks import Picks
 from .seats import (
     BatchStatistics,
     Counts,
@@ -34,6 +36,7 @@ from .seats import (
     Policy,
     Rota,
     Seat,
+    Speculation,
     dead_end,
     divide,
     load_of,
@@ -60,18 +63,16 @@ class Batcher:
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         policy, limits = policy or Policy(), context.limits
-        most = min(limits.outputs, limits.sequences, limits.batch)
-        if limits.attention is Attention.POOLED and not policy.max_live:
-            most = min(most, POOLED_LIVE)
         self._context = context
         self._clock = clock
-        max_live = min(policy.max_live or most, most)
+        max_live = most_live(limits, policy.max_live)
         self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
         self._budget = StepBudget(policy.step_budget, limits)
         self._batch = context.new_batch()
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
         self._rota = Rota()
+        self._speculation = Speculation(limits, self._budget, on=policy.speculation)
         self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
         self._events: list[StepEvent] = []
@@ -163,6 +164,7 @@ class Batcher:
         self._admit()
         self._memory.trim()
         plan = self._plan()
+        self._speculation.add(plan, self._memory.free - plan.new_tokens, self._memory.used)
         self._awake = bool(plan)
         computed = [self._run(part, report) for part in plan.parts(self._budget.run_worth)]
         self._counts.steps += any(computed)
@@ -223,19 +225,18 @@ class Batcher:
         logits = self._context.logits()
         elapsed = self._clock() - started
         changed = self._rota.spend(elapsed)
-        if not changed and (plan.chunks or not self._counts.steps % LEARN_EVERY):
+        if plan.drafts:
+            self._speculation.learn(plan.drafts, elapsed)
+        elif not changed and (plan.chunks or not self._counts.steps % LEARN_EVERY):
             self._budget.observe(plan.load(self._memory.used), plan.prompt_tokens, elapsed)
-        sampled = plan.sampled
+        sampled = plan.sampled  # who ends a prompt shows only before it has grown
         for seat in plan.heads:
             self._memory.grow(seat, seat.pending)
         for seat, count in plan.chunks:
             self._counts.prompt_tokens += count
             self._memory.grow(seat, count)
             self._memory.publish(seat)
-        tokens, scores = self._chooser.choose(logits, sampled)
-        now = self._clock()
-        for row, (seat, token) in enumerate(zip(sampled, tokens, strict=True)):
-            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
+        self._sample(logits, sampled, plan.drafts)
         return True
 
     def _decode(self, plan: Plan, report: Report | None) -> bool:
@@ -264,6 +265,9 @@ class Batcher:
 
     def _relieve(self, plan: Plan) -> bool:
         """Make room the book did not know to be missing; True to try the same plan again."""
+        if plan.drafts:
+            plan.drafts = {}
+            return True
         if self._memory.make_room(self._memory.free + 1):
             return True
         if plan.heads and plan.chunks:
@@ -290,6 +294,38 @@ class Batcher:
                 self._line.requeue(seat, seat.tokens())
 
     # -- sampling -------------------------------------------------------------------------------
+
+    def _sample(
+        self, logits: npt.NDArray[np.float32], seats: list[Seat], drafts: dict[Seat, list[int]]
+    ) -> None:
+        if drafts:
+            picks = Picks(self._chooser, logits, seats, drafts)
+            for seat in seats:
+                self._verify(seat, picks, drafts.get(seat, []))
+            return
+        tokens, scores = self._chooser.choose(logits, seats)
+        now = self._clock()
+        for row, (seat, token) in enumerate(zip(seats, tokens, strict=True)):
+            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
+
+    def _verify(self, seat: Seat, picks: Picks[Seat], draft: list[int]) -> None:
+        """Sample a seat's rows as long as what comes out is what the next row was computed with."""
+        seat.ahead, row, now = draft.copy(), 0, self._clock()
+        while row <= len(draft):
+            token, scores = picks.pick(seat, row)
+            self._accept(seat, token, Sampled(seat.job.id, token, now, scores))
+            accepted = len(draft) - len(seat.ahead)
+            if seat.sequence is None or seat.pending:
+                break
+            row = accepted
+        picks.used(seat, row + 1)
+        if seat.sequence is not None:
+            self._memory.cut(seat)
+        seat.ahead = []
+        if draft:
+            self._counts.drafted += len(draft)
+            self._counts.accepted += accepted
+            self._speculation.checked(seat, len(draft), accepted)
 
     def _accept(self, seat: Seat, token: int, event: Sampled) -> None:
         if token < 0:
@@ -319,7 +355,11 @@ class Batcher:
         """Note a token of the answer, to be computed in the next step."""
         seat.sampler.accept(event.token)
         seat.fresh.append(event.token)
-        seat.pending += 1
+        if seat.ahead and not seat.pending and seat.ahead[0] == event.token:
+            del seat.ahead[0]
+            self._memory.grow(seat, 1)
+        else:
+            seat.pending += 1
         seat.produced += 1
         self._counts.output_tokens += 1
         self._events.append(event)
@@ -350,6 +390,7 @@ class Batcher:
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]
         self._line.leave(seat)
+        self._speculation.leave(seat)
         if seat.chain:
             seat.chain.close()
 

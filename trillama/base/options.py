@@ -28,6 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         seed: negative means a fresh random one.
         num_gpu: layers on GPUs; negative means all that fit.
         num_thread: 0 means one per physical core.
+        draft_num_predict: tokens to guess ahead in a step at most; negative means as many as pay.
         timeout: seconds the answer may take, its waiting included.
         priority: how urgent the request is beside others.
     """
@@ -38,7 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     main_gpu: int | None = None
     use_mmap: bool | None = None
     num_thread: int = 0
-    draft_num_predict: int = 0
+    draft_num_predict: int = -1
     num_keep: int = 4
     seed: int = -1
     num_predict: int = -1
@@ -106,7 +107,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_gpu": (-1, 2**31 - 1),
     "main_gpu": (-1, 2**31 - 1),
     "num_thread": (0, 1024),
-    "draft_num_predict": (0, 2**31 - 1),
+    "draft_num_predict": (-1, 2**31 - 1),
     "num_ctx": (0, 2**31 - 1),
     "num_predict": (-(2**31), 2**31 - 1),
     "num_keep": (-1, 2**31 - 1),

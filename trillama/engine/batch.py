@@ -63,6 +63,6 @@ class Batch:
         self.wants_logits[begin:end] = 1
         self.size = end
 
-    def want_last(self) -> None:
-        """Ask for logits of the row added last."""
-        self.wants_logits[self.size - 1] = 1
+    def want_last(self, count: int = 1) -> None:
+        """Ask for logits of the rows added last."""
+        self.wants_logits[self.size - count : self.size] = 1

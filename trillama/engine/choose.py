@@ -24,7 +24,7 @@ from trillama.base.jobs import Guide, Job
 
 from .base import Chain
 from .grammar.resample import draw_allowed, forbid
-from .sampling import RowSampler, sample_rows
+from .sampling import RowSampler, draws_of, sample_rows
 from .scores import token_scores
 
 WORTH_A_THREAD = 1 << 20
@@ -158,8 +158,14 @@ class Chooser:
     ) -> list[int]:
         """``sample_rows`` in parts; this thread takes the first itself."""
         first, *rest = parts(logits.shape, self._threads)
-        others = [self._pool.submit(sample_rows, logits[part], samplers[part]) for part in rest]
-        chosen: list[int] = sample_rows(logits[first], samplers[first]).tolist()
+        if not rest:
+            return list(sample_rows(logits, samplers).tolist())
+        draws = draws_of(samplers)
+        others = [
+            self._pool.submit(sample_rows, logits[part], samplers[part], draws[part])
+            for part in rest
+        ]
+        chosen: list[int] = sample_rows(logits[first], samplers[first], draws[first]).tolist()
         for other in others:
             chosen += other.result().tolist()
         return chosen

@@ -13,7 +13,7 @@ import dataclasses
 
 from trillama.base.memory import ELEMENT_BYTES
 
-from .base import Attention, ContextParams, MemoryKind
+from .base import Attention, ContextLimits, ContextParams, MemoryKind
 from .guards import CELL_STEP, PLAIN_TYPES
 
 CROWD = 8
@@ -106,3 +106,11 @@ def attention_of(params: ContextParams, *, on_cpu: bool) -> Attention:
     if not params.unified:
         return Attention.SEPARATE
     return Attention.POOLED if on_cpu and params.flash_attention is False else Attention.TILED
+
+
+def most_live(limits: ContextLimits, wanted: int) -> int:
+    """Sequences that may generate at once in a context; ``wanted`` 0 means as many as do well."""
+    most = min(limits.outputs, limits.sequences, limits.batch)
+    if limits.attention is Attention.POOLED and not wanted:
+        most = min(most, POOLED_LIVE)
+    return min(wanted or most, most)

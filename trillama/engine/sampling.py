@@ -63,7 +63,7 @@ class RowSampler:
             everything pass; top_k is 0 for ``Tier.CHAIN``.
     """
 
-    __slots__ = ("_draws", "_random", "bias", "penalties", "recent", "shape")
+    __slots__ = ("_draws", "_next", "_random", "bias", "penalties", "recent", "shape")
 
     def __init__(
         self,
@@ -87,6 +87,7 @@ class RowSampler:
         self.recent = RecentTokens(prompt, options.repeat_last_n, n_vocab) if looks_back else None
         self._random = np.random.Generator(np.random.PCG64(seed)) if kind is Tier.TOPK else None
         self._draws: list[float] = []
+        self._next = 0
 
     def accept(self, token: int) -> None:
         """Remember that ``token`` was generated."""
@@ -97,9 +98,16 @@ class RowSampler:
         """The next random number in [0, 1); always 0 for a greedy row."""
         if self._random is None:
             return 0.0
-        if not self._draws:
-            self._draws = self._random.random(_BLOCK).tolist()
-        return self._draws.pop()
+        if self._next == len(self._draws):
+            self._draws = self._draws[-_BLOCK:] + self._random.random(_BLOCK).tolist()[::-1]
+            self._next = len(self._draws) - _BLOCK
+        self._next += 1
+        return self._draws[self._next - 1]
+
+    def take_back(self, count: int) -> None:
+        """Undo the latest draws, at most ``_BLOCK`` of them: they led to no token."""
+        if self._random is not None:
+            self._next -= count
 
 
 def _shape(options: Options, kind: Tier) -> tuple[float, float, float, float]:
@@ -123,12 +131,22 @@ def _bias(
     return np.array(list(total), np.int32), np.array(list(total.values()), np.float32)
 
 
-def sample_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.NDArray[np.int32]:
+def draws_of(samplers: Sequence[RowSampler | None]) -> list[float]:
+    """The next random number of each row, in order: one sampler may have several rows."""
+    return [0.0 if row is None else row.draw() for row in samplers]
+
+
+def sample_rows(
+    logits: Floats,
+    samplers: Sequence[RowSampler | None],
+    draws: Sequence[float] | None = None,
+) -> npt.NDArray[np.int32]:
     """Choose one token for each row.
 
     Args:
         logits: shape (rows, n_vocab); bias and penalties are applied in place.
         samplers: one per row; None for a row that is sampled elsewhere and left as it is.
+        draws: random numbers in place of the samplers' next ones.
 
     Returns:
         tokens, shape (rows,); -1 where the row holds a NaN or no finite maximum, or has no sampler.
@@ -140,10 +158,14 @@ def sample_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.ND
         return np.empty(0, np.int32)
     with np.errstate(all="ignore"):
         _adjust(logits, samplers)
-    return draw_rows(logits, samplers)
+    return draw_rows(logits, samplers, draws)
 
 
-def draw_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.NDArray[np.int32]:
+def draw_rows(
+    logits: Floats,
+    samplers: Sequence[RowSampler | None],
+    draws: Sequence[float] | None = None,
+) -> npt.NDArray[np.int32]:
     """``sample_rows`` of logits that have their biases and penalties already."""
     shapes = np.array([_ONLY_THE_BEST if row is None else row.shape for row in samplers])
     if shapes[:, 0].min() < 1:
@@ -155,8 +177,8 @@ def draw_rows(logits: Floats, samplers: Sequence[RowSampler | None]) -> npt.NDAr
             peaks = logits[np.arange(len(samplers)), chosen]
         else:
             values, ids, peaks = top_k(logits, most)
-            draws = np.array([0.0 if row is None else row.draw() for row in samplers])
-            rank = _rank_drawn(values, shapes, draws)
+            drawn = np.array(draws_of(samplers) if draws is None else draws)
+            rank = _rank_drawn(values, shapes, drawn)
             chosen = ids[np.arange(len(samplers)), rank]
     absent = np.array([row is None for row in samplers])
     tokens: npt.NDArray[np.int32] = np.where(np.isfinite(peaks) & ~absent, chosen, -1)

@@ -10,6 +10,7 @@ from .plan import Plan, divide, load_of
 from .policy import Policy
 from .rota import Rota
 from .seat import Seat, dead_end, take_seat
+from .speculation import Speculation
 from .statistics import BatchStatistics, Counts, summary
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Policy",
     "Rota",
     "Seat",
+    "Speculation",
     "dead_end",
     "divide",
     "load_of",

@@ -113,16 +113,23 @@ class Memory:
         """Let others share what is computed of the seat's known tokens."""
         self._apply(self._book.register(seat.place, seat.known))
 
+    def cut(self, seat: Seat) -> None:
+        """Drop guessed tokens that turned out wrong."""
+        if seat.ahead:
+            self._context.seq_remove(seat.place.id, seat.place.length)
+
     def shift(self, seat: Seat, keep: int, discard: int) -> bool:
         """Drop ``discard`` positions after the first ``keep``; False where that is impossible."""
         if not self._context.limits.can_shift:
             return False
+        self.cut(seat)
         operations = self._book.shift(seat.place, keep, discard)
         self._apply(operations or [])
         return operations is not None
 
     def release(self, seat: Seat) -> None:
         """Take the seat's sequence back; its tokens may stay cached."""
+        self.cut(seat)
         self._apply(self._book.release(seat.place, seat.tokens()))
         seat.sequence = None
 

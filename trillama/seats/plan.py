@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -23,12 +23,12 @@ _FILLER = [0]
 
 
 class Run(NamedTuple):
-    """Rows of one sequence in a step; ``wanted``: logits of the last one."""
+    """Rows of one sequence in a step; ``wanted``: of so many, the last ones, logits."""
 
     sequence: int
     start: int
     tokens: list[int] | npt.NDArray[np.int32]
-    wanted: bool
+    wanted: int
 
 
 @dataclass(slots=True)
@@ -40,16 +40,19 @@ class Plan:
     Attributes:
         by_sequence: rows go by their sequence ids, which must be so where each has cells of its
             own; otherwise heads come first.
+        drafts: guesses at what heads say next, computed behind their new tokens.
     """
 
     heads: list[Seat]
     chunks: list[tuple[Seat, int]]
     by_sequence: bool = False
+    drafts: dict[Seat, list[int]] = field(default_factory=dict)
 
     @property
     def new_tokens(self) -> int:
-        """Rows of heads."""
-        return sum(seat.pending for seat in self.heads)
+        """Rows of heads, guesses among them."""
+        guesses = sum(map(len, self.drafts.values())) if self.drafts else 0
+        return sum([seat.pending for seat in self.heads]) + guesses
 
     @property
     def adapters(self) -> Adapters:
@@ -82,7 +85,7 @@ class Plan:
         Args:
             worth: cells a row may pay for at the price of another execution.
         """
-        if not self.by_sequence:
+        if not self.by_sequence or self.drafts:
             return [self]
         heads = [(seat, seat.pending) for seat in self.heads]
         return [
@@ -105,7 +108,7 @@ class Plan:
 
     @property
     def sampled(self) -> list[Seat]:
-        """Those who get a token, in the order of their logits."""
+        """Those who get a token, in the order of their logits; a draft brings rows of its own."""
         ended = [seat for seat, count in self.chunks if seat.remaining == count]
         seats = self.heads + ended
         return sorted(seats, key=lambda seat: seat.place.id) if self.by_sequence else seats
@@ -117,7 +120,7 @@ class Plan:
             fillers: sequences that get a row for the others' sake, and where.
         """
         batch.clear()
-        runs = [*self._runs(), *(Run(at, start, _FILLER, False) for at, start in fillers)]
+        runs = [*self._runs(), *(Run(at, start, _FILLER, 0) for at, start in fillers)]
         if self.by_sequence:
             runs.sort(key=lambda run: run.sequence)
         if len(runs) == len(self.heads) == self.new_tokens:
@@ -127,15 +130,17 @@ class Plan:
         for run in runs:
             batch.add_run(run.sequence, run.start, np.asarray(run.tokens, np.int32))
             if run.wanted:
-                batch.want_last()
+                batch.want_last(run.wanted)
 
     def _runs(self) -> Iterator[Run]:
         for seat in self.heads:
-            yield Run(seat.place.id, seat.place.length, seat.fresh[-seat.pending :], True)
+            draft = self.drafts.get(seat, [])
+            tokens = seat.fresh[-seat.pending :] + draft
+            yield Run(seat.place.id, seat.place.length, tokens, 1 + len(draft))
         for seat, count in self.chunks:
             start = seat.place.length
-            tokens = seat.known[start : start + count]
-            yield Run(seat.place.id, start, tokens, start + count == len(seat.known))
+            known = seat.known[start : start + count]
+            yield Run(seat.place.id, start, known, int(start + count == len(seat.known)))
 
 
 def alike(rows: list[tuple[Seat, int]], worth: float) -> list[list[tuple[Seat, int]]]:

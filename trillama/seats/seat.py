@@ -25,6 +25,7 @@ class Seat:
         cached: tokens of the prompt that needed no computing.
         pending: how many of the newest ``fresh`` tokens are computed next.
         fulfilled: the answer is complete by the rule it keeps.
+        ahead: guessed tokens that are computed already, from the first that was not sampled yet.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
     """
 
@@ -43,6 +44,7 @@ class Seat:
     fulfilled: bool = False
     cancelled: bool = False
     paused: bool = False
+    ahead: list[int] = field(default_factory=list)
     awaits: tuple[Seat, int] | None = None
 
     @property

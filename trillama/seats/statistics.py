@@ -16,6 +16,7 @@ class Counts:
         steps: decodes that computed something.
         prompt_tokens: prompt tokens computed; ``cached_tokens`` were not.
         no_room: decodes for which the library found no cells.
+        drafted, accepted: tokens guessed, and those of them that were right.
     """
 
     steps: int = 0
@@ -23,6 +24,8 @@ class Counts:
     cached_tokens: int = 0
     output_tokens: int = 0
     no_room: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
