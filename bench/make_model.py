@@ -24,6 +24,7 @@ import numpy.typing as npt
 from gguf.constants import GGMLQuantizationType as GGMLType
 from gguf.constants import LlamaFileType
 
+from bench.copying import FREQ_BASE, Circuit, copying_weights
 from bench.vocabulary import CHAT_TEMPLATE, SPECIALS, Vocabulary, build_vocabulary
 
 Matrix = npt.NDArray[np.float32]
@@ -102,8 +103,16 @@ def count_parameters(shape: ModelShape) -> int:
     return sum(p.rows * p.cols for p in plan_tensors(shape)) + len(norm_names(shape)) * shape.dim
 
 
-def draw_slabs(plan: TensorPlan, rng: np.random.Generator, vocab: Vocabulary) -> Iterator[Matrix]:
+def draw_slabs(
+    plan: TensorPlan, rng: np.random.Generator, vocab: Vocabulary, circuit: Circuit | None = None
+) -> Iterator[Matrix]:
     """The matrix of `plan` from top to bottom, (n, cols) float32 at a time."""
+    made = circuit and copying_weights(plan.name, (plan.rows, plan.cols), circuit)
+    if made is not None:
+        if plan.channel == "output":
+            _set_channel(made, 0, plan.channel, vocab)
+        yield made
+        return
     step = max(1, SLAB // plan.cols)
     for start in range(0, plan.rows, step):
         n = min(step, plan.rows - start)
@@ -138,7 +147,6 @@ def write_metadata(
     writer.add_head_count(shape.heads)
     writer.add_head_count_kv(shape.kv_heads)
     writer.add_rope_dimension_count(shape.dim // shape.heads)
-    writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocab)
     writer.add_tokenizer_model("gpt2")
@@ -153,11 +161,17 @@ def write_metadata(
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def write_model(path: Path, shape: ModelShape, kind: str, seed: int) -> None:
-    """Write the model to `path`; `kind` is a key of FILE_TYPES. Raises ValueError: bad shape."""
+def write_model(
+    path: Path, shape: ModelShape, kind: str, seed: int, *, copies: bool = False
+) -> None:
+    """Write the model to `path`; `kind` is a key of FILE_TYPES. Raises ValueError: bad shape.
+
+    With `copies` it repeats its prompt: see `bench.copying`.
+    """
     vocab = build_vocabulary(shape.vocab)
     writer: Any = gguf.GGUFWriter(path, "llama")
     write_metadata(writer, shape, vocab, FILE_TYPES[kind])
+    writer.add_rope_freq_base(FREQ_BASE if copies else 10000.0)
     plans, element = plan_tensors(shape), GGMLType[kind]
     f32 = np.dtype(np.float32)
     for plan in plans:
@@ -169,22 +183,26 @@ def write_model(path: Path, shape: ModelShape, kind: str, seed: int) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    _write_weights(writer, plans, vocab, (element, seed))
+    circuit = Circuit(shape, seed) if copies else None
+    _write_weights(writer, plans, vocab, (element, seed, circuit))
     for _ in norm_names(shape):
         writer.write_tensor_data(np.ones(shape.dim, np.float32))
     writer.close()
 
 
 def _write_weights(
-    writer: Any, plans: list[TensorPlan], vocab: Vocabulary, how: tuple[GGMLType, int]
+    writer: Any,
+    plans: list[TensorPlan],
+    vocab: Vocabulary,
+    how: tuple[GGMLType, int, Circuit | None],
 ) -> None:
     """Stream the matrices past the writer, which would want each of them whole."""
-    element, seed = how
+    element, seed, circuit = how
     file = writer.fout[0]
     writer.write_padding(file, file.tell())
     for index, plan in enumerate(plans):
         rng = np.random.default_rng([seed, index])
-        for slab in draw_slabs(plan, rng, vocab):
+        for slab in draw_slabs(plan, rng, vocab, circuit):
             gguf.quants.quantize(slab, element).tofile(file)
         writer.write_padding(file, file.tell())
         writer.tensors[0].pop(f"{plan.name}.weight")
@@ -211,10 +229,11 @@ def given_or_made(model: Path | None, shape: ModelShape, kind: str) -> Iterator[
 @click.option("--ctx", default=32768, show_default=True, help="trained context to declare")
 @click.option("--type", "kind", default="Q4_0", type=click.Choice(list(FILE_TYPES)))
 @click.option("--seed", default=0, show_default=True)
+@click.option("--copies", is_flag=True, help="it repeats its prompt: see bench.copying")
 @click.option("--out", required=True, type=click.Path(path_type=Path))
-def main(kind: str, seed: int, out: Path, **sizes: int) -> None:
+def main(kind: str, seed: int, out: Path, *, copies: bool, **sizes: int) -> None:
     shape = ModelShape(**sizes)
-    write_model(out, shape, kind, seed)
+    write_model(out, shape, kind, seed, copies=copies)
     millions, mebibytes = count_parameters(shape) / 1e6, out.stat().st_size / 2**20
     print(f"{out}: {millions:.1f} M parameters, {mebibytes:.0f} MiB")
 

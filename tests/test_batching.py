@@ -42,7 +42,7 @@ class Engine:
         policy: Policy | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        params = ContextParams(cells=cells, sequences=sequences, outputs=sequences, batch=256)
+        params = ContextParams(cells=cells, sequences=sequences, outputs=64, batch=256)
         self.context: FakeContext = open_fake_context(script, params, hooks=hooks)
         self.batcher = Batcher(self.context, policy or Policy(step_budget="off"))
         self.events: list[StepEvent] = []

@@ -36,7 +36,7 @@ class Streams(Engine):
     ) -> None:
         super().__init__(script)
         params = ContextParams(
-            cells=cells * streams, sequences=streams, outputs=streams, batch=256, unified=False
+            cells=cells * streams, sequences=streams, outputs=64, batch=256, unified=False
         )
         self.context = open_fake_context(script, params, hooks=hooks)
         self.batcher = Batcher(self.context, policy or Policy(step_budget="off"))

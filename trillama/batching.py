@@ -311,21 +311,19 @@ class Batcher:
     def _verify(self, seat: Seat, picks: Picks[Seat], draft: list[int]) -> None:
         """Sample a seat's rows as long as what comes out is what the next row was computed with."""
         seat.ahead, row, now = draft.copy(), 0, self._clock()
-        while row <= len(draft):
+        seat.drafted += len(draft)
+        self._counts.drafted += len(draft)
+        while True:
             token, scores = picks.pick(seat, row)
             self._accept(seat, token, Sampled(seat.job.id, token, now, scores))
-            accepted = len(draft) - len(seat.ahead)
             if seat.sequence is None or seat.pending:
                 break
-            row = accepted
+            row = len(draft) - len(seat.ahead)
         picks.used(seat, row + 1)
-        if seat.sequence is not None:
-            self._memory.cut(seat)
-        seat.ahead = []
+        self._memory.cut(seat)
         if draft:
-            self._counts.drafted += len(draft)
-            self._counts.accepted += accepted
-            self._speculation.checked(seat, len(draft), accepted)
+            self._speculation.checked(seat, len(draft), len(draft) - len(seat.ahead))
+        seat.ahead = []
 
     def _accept(self, seat: Seat, token: int, event: Sampled) -> None:
         if token < 0:
@@ -358,6 +356,8 @@ class Batcher:
         if seat.ahead and not seat.pending and seat.ahead[0] == event.token:
             del seat.ahead[0]
             self._memory.grow(seat, 1)
+            seat.accepted += 1
+            self._counts.accepted += 1
         else:
             seat.pending += 1
         seat.produced += 1
@@ -385,7 +385,8 @@ class Batcher:
         now = self._clock()
         if reason in (StopReason.STOP, StopReason.LENGTH):
             self._gang.left(now)
-        self._events.append(Ended(seat.job.id, reason, now, error, seat.shifted, seat.fulfilled))
+        told = (error, seat.shifted, seat.fulfilled, seat.drafted, seat.accepted)
+        self._events.append(Ended(seat.job.id, reason, now, *told))
 
     def _leave(self, seat: Seat) -> None:
         del self._seats[seat.job.id]

@@ -83,3 +83,12 @@ def test_load_unload_and_debug_objects() -> None:
         b'"_debug_info":{"rendered_template":"t\\u003e"}}'
     )
     assert generate.error(BadRequest('no "x"')) == b'{"error":"no \\"x\\""}\n'
+
+
+def test_guesses_are_told_where_there_were_any() -> None:
+    """Counts of drafts stand behind the metrics."""
+    usage = Usage(11, 4, 3, 1, 50, 60, drafted_tokens=9, accepted_tokens=7)
+    end = Finished(reason=StopReason.STOP, usage=usage, total_ns=200)
+    assert b'"eval_duration":60,"draft_count":9,"draft_accepted_count":7}' in (
+        ChatRecords("m", CLOCK).write([end])
+    )

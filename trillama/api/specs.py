@@ -16,6 +16,9 @@ DEFAULT_CELLS = 16_384
 
 MAX_MICRO_BATCH = 2048
 
+LEAST_OUTPUTS = 32
+"""Rows of logits of a step at least: a lone answer's guesses need one each."""
+
 MAX_LIVE = 64
 """Requests one model answers at once when nobody says, at most."""
 
@@ -63,6 +66,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
             max_live=settings.num_parallel and live,
             step_budget=settings.step_budget,
             prefix_cache=settings.prefix_cache,
+            speculation=settings.speculation,
             host_cache=settings.host_cache,
         ),
         generates=COMPLETION in model.capabilities,
@@ -96,7 +100,7 @@ def _context(
         streams=_streams(settings),
         kv_memory=settings.kv_memory,
         sequences=sequences,
-        outputs=live,
+        outputs=max(live, LEAST_OUTPUTS),
         micro_batch=min(max(options.num_batch, 1), MAX_MICRO_BATCH),
         threads=options.num_thread or settings.num_thread,
         cache_type_k=kind,

@@ -74,6 +74,7 @@ class Ended:
         error: set if and only if ``reason`` is ERROR.
         shifted: tokens the context shift dropped from the middle of the sequence.
         complete: a rule was fulfilled, so that no end token was sampled.
+        drafted, accepted: tokens guessed ahead, and those of them that were right.
         at: monotonic nanoseconds.
     """
 
@@ -83,6 +84,8 @@ class Ended:
     error: TrillamaError | None = None
     shifted: int = 0
     complete: bool = False
+    drafted: int = 0
+    accepted: int = 0
 
 
 StepEvent: TypeAlias = Admitted | Sampled | Ended
@@ -96,6 +99,7 @@ class Usage:
         prompt_tokens: tokens of the prompt, cached ones included.
         cached_tokens: those taken from the prefix cache.
         output_tokens: tokens generated, the ending one included if it was sampled.
+        drafted_tokens: tokens guessed ahead; ``accepted_tokens`` of them were right.
         queue_ns: from submission to admission.
         prompt_ns: from admission to the first token.
         output_ns: from the first token to the end.
@@ -107,6 +111,8 @@ class Usage:
     queue_ns: int = 0
     prompt_ns: int = 0
     output_ns: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         stall_timeout: how long a client may read nothing before its answer is ended.
         step_budget: prompt tokens per step while others generate: "auto", "off" or a number.
         prefix_cache: keep finished sequences for reuse.
+        speculation: guess what answers say next where that pays.
         host_cache: bytes of the host's memory, for each model, that keep what its KV cache has no
             room for.
         num_thread: CPU threads of an engine; 0 means one per physical core.
@@ -95,6 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stall_timeout: int = 60 * SECOND
     step_budget: str = "auto"
     prefix_cache: bool = True
+    speculation: bool = True
     host_cache: int = 512 << 20
     num_thread: int = 0
     gpu_layers: int = -1
@@ -229,6 +231,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "stall_timeout": _duration,
     "step_budget": _budget,
     "prefix_cache": _bool,
+    "speculation": _bool,
     "host_cache": _bytes,
     "num_thread": _uint,
     "gpu_layers": int,

@@ -67,10 +67,12 @@ def continuation(tokens: Tokens, most: int) -> list[int]:
         most: tokens to give at most.
     """
     last = len(tokens) - 1
+    if last < LEAST_MATCH:
+        return []
     # Places: where an earlier run ends that agrees with the end of all tokens.
     places = np.flatnonzero(tokens[LEAST_MATCH - 1 : last] == tokens[last]) + LEAST_MATCH - 1
     for back in range(1, min(MOST_MATCH, last)):
-        alike = places[(places >= back)]
+        alike = places[places >= back]
         alike = alike[tokens[alike - back] == tokens[last - back]]
         if not alike.size:
             break

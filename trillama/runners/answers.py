@@ -116,6 +116,7 @@ class Answer:
         self._unshown_scores: tuple[TokenScores, ...] = ()
         self._prompt_tokens = len(job.prompt)
         self._cached_tokens = self._output_tokens = 0
+        self._drafted = self._accepted = 0
         self._submitted_at = job.submitted or time.monotonic_ns()
         self._admitted_at = self._first_at = 0
 
@@ -173,6 +174,7 @@ class Answer:
         if event.reason is StopReason.STOP and not event.complete:
             self._output_tokens += 1  # the end-of-generation token has no event of its own
             self._first_at = self._first_at or event.at
+        self._drafted, self._accepted = event.drafted, event.accepted
         if rest := self._text.finish():
             self._show(rest)
         reason = StopReason.STOP if self._text.stopped else event.reason
@@ -211,6 +213,8 @@ class Answer:
             prompt_tokens=self._prompt_tokens,
             cached_tokens=self._cached_tokens,
             output_tokens=self._output_tokens,
+            drafted_tokens=self._drafted,
+            accepted_tokens=self._accepted,
             queue_ns=max(admitted - self._submitted_at, 0),
             prompt_ns=max(first - admitted, 0),
             output_ns=max(now - first, 0),

@@ -115,7 +115,7 @@ class Memory:
 
     def cut(self, seat: Seat) -> None:
         """Drop guessed tokens that turned out wrong."""
-        if seat.ahead:
+        if seat.ahead and seat.sequence is not None:
             self._context.seq_remove(seat.place.id, seat.place.length)
 
     def shift(self, seat: Seat, keep: int, discard: int) -> bool:

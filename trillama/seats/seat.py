@@ -24,6 +24,7 @@ class Seat:
         sequence: its place in the pool; None while it waits.
         cached: tokens of the prompt that needed no computing.
         pending: how many of the newest ``fresh`` tokens are computed next.
+        drafted, accepted: tokens guessed ahead, and those of them that were right.
         fulfilled: the answer is complete by the rule it keeps.
         ahead: guessed tokens that are computed already, from the first that was not sampled yet.
         awaits: a job that computes a prefix of ours, and how long that prefix is.
@@ -39,6 +40,8 @@ class Seat:
     cached: int = 0
     pending: int = 1
     produced: int = 0
+    drafted: int = 0
+    accepted: int = 0
     shifted: int = 0
     admitted_step: int = -1
     fulfilled: bool = False

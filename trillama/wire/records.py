@@ -45,6 +45,8 @@ def _metrics(event: Finished) -> dict[str, Any]:
         "prompt_eval_duration": usage.prompt_ns,
         "eval_count": usage.output_tokens,
         "eval_duration": usage.output_ns,
+        "draft_count": usage.drafted_tokens,
+        "draft_accepted_count": usage.accepted_tokens,
         "truncated": event.dropped > 0,
         "prompt_tokens_dropped": event.dropped,
         "tool_call_malformed": event.malformed,

@@ -47,12 +47,17 @@ def usage_object(ends: Iterable[Finished], per_prompt: int = 1) -> dict[str, Any
     prompt = sum(usage.prompt_tokens for usage in prompts)
     answer = sum(end.usage.output_tokens for end in found)
     thinking = sum(end.thinking_tokens for end in found)
+    accepted = sum(end.usage.accepted_tokens for end in found)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": answer,
         "total_tokens": prompt + answer,
         "prompt_tokens_details": {"cached_tokens": sum(usage.cached_tokens for usage in prompts)},
-        "completion_tokens_details": {"reasoning_tokens": thinking},
+        "completion_tokens_details": {
+            "reasoning_tokens": thinking,
+            "accepted_prediction_tokens": accepted,
+            "rejected_prediction_tokens": sum(end.usage.drafted_tokens for end in found) - accepted,
+        },
     }
 
 

@@ -1,0 +1,79 @@
+"""Guesses on real llama.cpp: a model that repeats its prompt says the same without them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.make_model import ModelShape, write_model
+from tests.support.stepping import Stepped
+from trillama.base.jobs import Job
+from trillama.base.options import Options
+from trillama.batching import Batcher, Policy
+from trillama.engine.base import ContextParams, LoadParams
+from trillama.engine.llama import LlamaBackend, LlamaModel
+from trillama.seats import speculation
+
+SHAPE = ModelShape(layers=3, dim=256, ffn=256, heads=4, kv_heads=2, vocab=1100, ctx=4096)
+WORDS = [f" {one}{two}" for one in "abcdefghijklmnopqrstuvwxyz" for two in "acegikmoqsuwy"]
+
+
+@pytest.fixture(scope="module")
+def copycat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LlamaModel]:
+    """A small model with an induction circuit."""
+    path: Path = tmp_path_factory.mktemp("copycat") / "copies.gguf"
+    write_model(path, SHAPE, "Q8_0", seed=1, copies=True)
+    model = LlamaBackend().load(str(path), LoadParams())
+    yield model
+    model.close()
+
+
+def words(seed: int, count: int = 90) -> str:
+    return "".join(random.Random(seed).sample(WORDS, count))
+
+
+def ask(run: Stepped, model: LlamaModel, seed: int, options: Options) -> None:
+    """Have a text repeated from its second word on."""
+    text = words(seed)
+    prompt = model.vocabulary.tokenize(f"Copy:{text}\n{text[:3]}")
+    run.batcher.submit(Job(id=str(seed), prompt=prompt, options=options, limit=512))
+
+
+def said(run: Stepped, model: LlamaModel, seed: int) -> str:
+    return b"".join(model.vocabulary.pieces[token] for token in run.tokens[str(seed)]).decode()
+
+
+@pytest.mark.parametrize("layout", ["one pool", "flash attention", "streams", "quantised"])
+@pytest.mark.parametrize("answers", [1, 4])
+def test_answers_are_the_same_with_guesses(
+    copycat: LlamaModel, monkeypatch: pytest.MonkeyPatch, layout: str, answers: int
+) -> None:
+    """Greedy and drawn ones, in every layout; a lone copy takes a fraction of the steps."""
+    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    how = {
+        "one pool": {"flash_attention": False},
+        "flash attention": {"flash_attention": True},
+        "streams": {"streams": 4, "unified": False},
+        "quantised": {"flash_attention": True, "cache_type_k": "q8_0", "cache_type_v": "q8_0"},
+    }[layout]
+    params = ContextParams(cells=2048, sequences=8, outputs=64, batch=512, threads=1, **how)  # type: ignore[arg-type]
+    heard, steps = [], []
+    for on in (False, True):
+        context = copycat.open_context(params)
+        run = Stepped(Batcher(context, Policy(speculation=on)))
+        for seed in range(answers):
+            heat = 0.7 * (seed % 2)
+            ask(run, copycat, seed, Options(temperature=heat, seed=seed, num_predict=80))
+        run.run()
+        heard.append([said(run, copycat, seed) for seed in range(answers)])
+        steps.append(run.batcher.statistics())
+        run.batcher.close()
+        context.close()
+    assert heard[0] == heard[1]
+    assert heard[0] == [words(seed)[3 : 3 + 240] for seed in range(answers)]
+    if layout != "streams" or answers == 1:
+        assert steps[1].accepted > 50 * answers
+        assert steps[1].steps < steps[0].steps / 3
