@@ -3,9 +3,9 @@
     python -m bench.speculation --clients 1,4,16
 
 One server; runs in turns, without and with (`draft_num_predict`), of work that copies its prompt
-and of work that does not. The model is as large as `bench.versus`'s and made to copy, by an induction
-circuit in its first two layers (`bench.copying`): no other can be had without a network. Then the
-same questions once more, one by one, to see that greedy text does not depend on guesses.
+and of work that does not. The model is as large as `bench.versus`'s and made to copy, by an
+induction circuit in its first two layers (`bench.copying`): no other can be had without a network.
+Then some questions once more, one by one, to see that greedy text does not depend on guesses.
 """
 
 from __future__ import annotations
