@@ -28,9 +28,9 @@ PATHS = {name: path for name, (path, _) in DIALECTS.items() if name != "openai c
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> Iterator[Process]:
-    """One that keeps nothing between requests, so that counts of cached tokens are equal."""
+    """One that keeps and guesses nothing, so that all counts are equal."""
     store = tmp_path_factory.mktemp("whole") / "models"
-    running = Process(store, TRILLAMA_PREFIX_CACHE="false")
+    running = Process(store, TRILLAMA_PREFIX_CACHE="false", TRILLAMA_SPECULATION="false")
     yield running
     running.close()
 

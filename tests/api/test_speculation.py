@@ -1,0 +1,50 @@
+"""What clients hear of guesses: counts in every dialect that has a place for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.house import ask, model
+from trillama.engine.fake import fixed
+from trillama.seats import speculation
+
+TEXT = "the cat saw the dog, " * 6
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guesses are taken whatever rows cost: nothing here takes any time."""
+    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+
+
+async def test_native_records_count_guesses(build: Callable[..., Any]) -> None:
+    """Only where there were any; ``draft_num_predict`` 0 has none, and the text is the same."""
+    house = await build(model("m"), script=fixed(TEXT), speculation=True)
+    for most, expected in ((-1, True), (3, True), (0, False)):
+        options = {"draft_num_predict": most, "temperature": 0}
+        body = {"model": "m", "prompt": TEXT, "stream": False, "options": options}
+        answer = (await ask(house, "POST", "/api/generate", body)).json()
+        assert answer["response"] == TEXT
+        assert ("draft_count" in answer) == expected
+        if expected:
+            assert 0 < answer["draft_accepted_count"] <= answer["draft_count"]
+
+
+async def test_openai_usage_counts_guesses(build: Callable[..., Any]) -> None:
+    """In the fields that the official client knows."""
+    house = await build(model("m"), script=fixed(TEXT), speculation=True)
+    body = {"model": "m", "messages": [{"role": "user", "content": TEXT}]}
+    usage = (await ask(house, "POST", "/v1/chat/completions", body)).json()["usage"]
+    details = usage["completion_tokens_details"]
+    assert details["accepted_prediction_tokens"] > 0
+    assert details["rejected_prediction_tokens"] >= 0
+
+
+async def test_a_server_can_be_told_not_to_guess(build: Callable[..., Any]) -> None:
+    """``SPECULATION=false`` is for all requests."""
+    house = await build(model("m"), script=fixed(TEXT), speculation=False)
+    body = {"model": "m", "prompt": TEXT, "stream": False}
+    assert "draft_count" not in (await ask(house, "POST", "/api/generate", body)).json()
