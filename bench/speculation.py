@@ -2,10 +2,10 @@
 
     python -m bench.speculation --clients 1,4,16
 
-One server; runs in turns, without and with (`draft_num_predict`), of work that copies its prompt
-and of work that does not. The model is as large as `bench.versus`'s and made to copy, by an
-induction circuit in its first two layers (`bench.copying`): no other can be had without a network.
-Then some questions once more, one by one, to see that greedy text does not depend on guesses.
+One server; runs in turns, without and with (`draft_num_predict`), of answers that copy their
+prompts and of answers that do not. The model is as large as `bench.versus`'s and made to copy, by
+an induction circuit in its first two layers (`bench.copying`): no trained one can be had here. Then
+some questions once more, one by one, to see that greedy text does not depend on guesses.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from bench.stats import median
 from bench.vocabulary import prompt_words
 
 SHAPE = ModelShape(16, 1024, 2816, 16, 8, 32_000, 8192)
+TEMPERATURE = {"copy": 0.0, "other": 50.0}
+"""Drawn so hot, an answer is anything but its prompt."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ class Pair(msgspec.Struct):
         return self.guessing / self.plain
 
 
-def with_guesses(target: Target, most: int) -> Target:
-    """Requests that are greedy and guess so many tokens at most in a step; -1: as pays."""
-    return replace(target, extra={"options": {"temperature": 0.0, "draft_num_predict": most}})
+def with_guesses(target: Target, most: int, temperature: float) -> Target:
+    """Requests that guess so many tokens at most in a step; -1: as pays."""
+    options = {"temperature": temperature, "draft_num_predict": most, "top_p": 1.0, "min_p": 0.0}
+    return replace(target, extra={"options": options})
 
 
 def compare(server: Running, work: str, load: Load) -> Pair:
@@ -67,7 +70,7 @@ def compare(server: Running, work: str, load: Load) -> Pair:
     rates, errors = [], 0
     for turn, most in enumerate((0, -1)):
         asked = replace(load, seed=2 * load.seed + turn)
-        summary, _ = measure(with_guesses(server.target, most), asked)
+        summary, _ = measure(with_guesses(server.target, most, TEMPERATURE[work]), asked)
         rates.append(summary.output_rate)
         errors += summary.errors
     return Pair(work, load.clients, rates[0], rates[1], errors)
@@ -135,8 +138,8 @@ def main(
         setup = Setup(path, max(counts), pool, threads, longest, kv_layout=kv_layout)
         with open_server("trillama", setup) as server:
             result["pairs"] = [
-                compare(server, work, kind(count, requests=count, seed=seed, **sizes))
-                for work, kind in (("copy", Copying), ("other", Load))
+                compare(server, work, Copying(count, requests=count, seed=seed, **sizes))
+                for work in TEMPERATURE
                 for count in counts
                 for seed in range(pairs)
             ]
