@@ -368,8 +368,6 @@ class Scheduler:
     def _resident(self, tenant: Tenant, runner: Runner) -> Resident:
         spec, taken = runner.spec, self._room.taken(runner.spec.key)
         return Resident(
-            name=spec.name,
-            key=spec.key,
             spec=spec,
             size=taken.total if taken else runner.facts.size,
             size_vram=taken.gpu if taken else 0,
@@ -378,6 +376,7 @@ class Scheduler:
             expires_at=self._expires_at(tenant),
             stopping=tenant.stopping,
             queue=tuple(runner.queue()),
+            batch=runner.statistics().batch,
         )
 
     def _expires_at(self, tenant: Tenant) -> int:

@@ -107,6 +107,7 @@ async def test_nothing_to_say_loads_the_model(build: Callable[..., Any]) -> None
     assert again.json()["message"] == {"role": "assistant", "content": ""}
     assert list(entry) == [
         "name", "model", "size", "digest", "details", "expires_at", "size_vram", "context_length",
+        "cache",
     ]  # fmt: skip
     assert (entry["name"], entry["context_length"], entry["size_vram"]) == ("m:latest", 2048, 0)
     assert "context_length" not in entry["details"]

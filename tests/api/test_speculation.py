@@ -43,6 +43,22 @@ async def test_openai_usage_counts_guesses(build: Callable[..., Any]) -> None:
     assert details["rejected_prediction_tokens"] >= 0
 
 
+async def test_ps_shows_what_a_cache_holds_and_saves(build: Callable[..., Any]) -> None:
+    """Prompt tokens computed and shared, and guesses, since the model was loaded."""
+    house = await build(model("m"), script=fixed(TEXT), speculation=True)
+    body = {"model": "m", "prompt": f"{TEXT} Again: ", "raw": True, "stream": False}
+    first = (await ask(house, "POST", "/api/generate", body)).json()
+    second = (await ask(house, "POST", "/api/generate", body)).json()
+    await house.until(lambda: house.live == 0)
+    (entry,) = (await ask(house, "GET", "/api/ps")).json()["models"]
+    cache, asked = entry["cache"], first["prompt_eval_count"]
+    assert cache["prompt_tokens"] + cache["reused_tokens"] == 2 * asked
+    assert cache["reused_tokens"] == asked - 1
+    assert cache["used"] == cache["kept"] >= asked
+    assert cache["draft_count"] == first["draft_count"] + second["draft_count"]
+    assert 0 < cache["draft_accepted_count"] <= cache["draft_count"]
+
+
 async def test_a_server_can_be_told_not_to_guess(build: Callable[..., Any]) -> None:
     """``SPECULATION=false`` is for all requests."""
     house = await build(model("m"), script=fixed(TEXT), speculation=False)

@@ -17,6 +17,7 @@ from ..models.describe import (
 from ..models.installed import InstalledModel
 from ..nursery_scheduler import Resident
 from ..runner_pool import Queued
+from ..seats import BatchStatistics
 from ..wire.gojson import local_time
 
 
@@ -71,13 +72,38 @@ def queue_entry(queued: Queued, client: str) -> dict[str, Any]:
     }
 
 
+def cache_entry(batch: BatchStatistics) -> dict[str, Any]:
+    """What a model's cache holds now, and what it and guesses have saved since the load.
+
+    ``cells`` are positions; ``kept`` those of finished sequences; ``saved`` are sequences in the
+    host's memory. Of all prompts so far ``prompt_tokens`` were computed, ``reused_tokens`` shared
+    with other sequences, and of these ``restored_tokens`` came from the host.
+    """
+    kv = batch.kv
+    return {
+        "cells": kv.cells,
+        "used": kv.used,
+        "kept": kv.idle,
+        "kept_sequences": kv.holders,
+        "evicted_sequences": kv.evictions,
+        "saved_sequences": kv.saved,
+        "saved_bytes": kv.saved_bytes,
+        "prompt_tokens": batch.prompt_tokens,
+        "reused_tokens": batch.cached_tokens,
+        "restored_tokens": kv.restored,
+        "draft_count": batch.drafted,
+        "draft_accepted_count": batch.accepted,
+    }
+
+
 def process_entry(
     resident: Resident, model: InstalledModel | None, *, on_gpu: bool, client: str
 ) -> dict[str, Any]:
     """One model of ``/api/ps``; ``model`` is None when it was deleted while loaded.
 
     ``context_length`` is what one request may use: the pool, or what the model was trained for.
-    ``queue`` is there while requests wait for the model, the next one first.
+    ``cache`` is there for a model that generates, see ``cache_entry``; ``queue`` while requests
+    wait for the model, the next one first.
     """
     empty = dict.fromkeys(
         ("parent_model", "format", "family", "families", "parameter_size", "quantization_level"), ""
@@ -94,6 +120,7 @@ def process_entry(
         "expires_at": local_time(resident.expires_at),
         "size_vram": resident.size_vram if known else resident.size * on_gpu,
         "context_length": min(resident.context_length, trained or resident.context_length),
+        **({"cache": cache_entry(resident.batch)} if resident.batch else {}),
         **_filled({"queue": [queue_entry(queued, client) for queued in resident.queue]}),
     }
 

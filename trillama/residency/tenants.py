@@ -14,6 +14,7 @@ import trio
 from ..base.durations import FOREVER, MINUTE, SECOND
 from ..base.errors import TrillamaError
 from ..runner_pool import Queued, Runner, RunnerSpec
+from ..seats import BatchStatistics
 
 DEFAULT_MAX_LOADED = 3
 
@@ -126,10 +127,9 @@ class Resident:
             idle now.
         stopping: it goes when its last user leaves.
         queue: who waits for it, the next one first.
+        batch: what its step loop last said of itself; None where it does not generate.
     """
 
-    name: str
-    key: str
     spec: RunnerSpec
     size: int
     size_vram: int
@@ -138,6 +138,17 @@ class Resident:
     expires_at: int
     stopping: bool
     queue: tuple[Queued, ...] = ()
+    batch: BatchStatistics | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.spec.name
+
+    @property
+    def key(self) -> str:
+        """What makes runners the same."""
+        return self.spec.key
 
 
 @dataclass(slots=True)
