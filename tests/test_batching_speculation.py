@@ -14,17 +14,20 @@ from trillama.base.events import Ended, Sampled, StopReason
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
 from trillama.engine.base import ContextParams, DecodeStatus, MemoryKind
+from trillama.engine.draft_model import FOLLOWED, DraftModel, draft_params
 from trillama.engine.fake import (
     Failure,
     FakeContext,
     FakeWeights,
     Hooks,
     Script,
+    babble_for,
     echo_canary,
     fixed,
+    open_fake_context,
 )
 from trillama.engine.grammar import GrammarCompiler
-from trillama.seats import speculation
+from trillama.seats import Seat, speculation
 
 OFF = Policy(step_budget="off", speculation=False)
 ON = Policy(step_budget="off")
@@ -39,6 +42,11 @@ def letters(count: int, seed: int = 0) -> str:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rows cost, all guesses there are get computed."""
     monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+
+
+def careless(script: Script) -> Script:
+    """A draft model that is right three times in four."""
+    return lambda history: script(history) if history.digest % 4 else ord("z")
 
 
 def engine_of(kind: type[Engine], script: Script, policy: Policy = ON, **more: object) -> Engine:
@@ -74,6 +82,32 @@ def test_an_answer_is_the_same_with_guesses(kind: type[Engine], name: str) -> No
     assert steps[0].drafted == 0 < steps[1].accepted < steps[1].drafted
     assert steps[1].steps < steps[0].steps
     assert engine.context.counters.incoherent == 0
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("answers", [1, 3, FOLLOWED + 1])
+def test_a_draft_model_changes_no_answer(name: str, answers: int) -> None:
+    """Text without repetition, so that all guesses are the second model's; for a few answers."""
+    script = babble_for(150)
+    said, done = [], []
+    for drafting in (False, True):
+        engine = Engine(script, cells=4096)
+        params = draft_params(ContextParams(cells=4096, sequences=64, outputs=64))
+        small = open_fake_context(careless(script), params)
+        draft = DraftModel[Seat](small) if drafting else None
+        engine.batcher = Batcher(engine.context, ON, draft=draft)
+        for n in range(answers):
+            options = msgspec.structs.replace(OPTIONS[name], num_predict=100, seed=n)
+            engine.ask(f"j{n}", chat(f"question {n}"), options)
+        engine.run()
+        said.append(engine.tokens)
+        done.append(engine.batcher.statistics())
+        engine.assert_empty()
+        assert small.cells_used == 0
+    assert said[0] == said[1]
+    if name == "greedy" and answers <= FOLLOWED:
+        assert done[1].accepted > 30 * answers
+        assert done[1].steps < done[0].steps * 0.7
 
 
 def test_many_answers_with_guesses_keep_their_own_words() -> None:

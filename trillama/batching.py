@@ -24,6 +24,7 @@ from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
 from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
+from .engine.draft_model import DraftModel
 from .engine.gang import Gang
 from .engine.layout import most_live
 from .engine.picks import Picks
@@ -61,6 +62,7 @@ class Batcher:
         policy: Policy | None = None,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
+        draft: DraftModel[Seat] | None = None,
     ) -> None:
         policy, limits = policy or Policy(), context.limits
         self._context = context
@@ -72,7 +74,7 @@ class Batcher:
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
         self._rota = Rota()
-        self._speculation = Speculation(limits, self._budget, on=policy.speculation)
+        self._speculation = Speculation(limits, self._budget, on=policy.speculation, model=draft)
         self._chooser = Chooser(limits.sampling_threads)
         self._seats: dict[str, Seat] = {}
         self._events: list[StepEvent] = []
@@ -236,7 +238,7 @@ class Batcher:
             self._counts.prompt_tokens += count
             self._memory.grow(seat, count)
             self._memory.publish(seat)
-        self._sample(logits, sampled, plan.drafts)
+        self._sample(logits, sampled, plan)
         return True
 
     def _decode(self, plan: Plan, report: Report | None) -> bool:
@@ -295,13 +297,11 @@ class Batcher:
 
     # -- sampling -------------------------------------------------------------------------------
 
-    def _sample(
-        self, logits: npt.NDArray[np.float32], seats: list[Seat], drafts: dict[Seat, list[int]]
-    ) -> None:
-        if drafts:
-            picks = Picks(self._chooser, logits, seats, drafts)
+    def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat], plan: Plan) -> None:
+        if plan.drafts:
+            picks = Picks(self._chooser, logits, seats, plan.drafts)
             for seat in seats:
-                self._verify(seat, picks, drafts.get(seat, []))
+                self._verify(seat, picks, plan.drafts.get(seat, []))
             return
         tokens, scores = self._chooser.choose(logits, seats)
         now = self._clock()

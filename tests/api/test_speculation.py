@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.house import ask, model
+from trillama.base.errors import ModelLoadError
+from trillama.engine.base import LoadParams
 from trillama.engine.fake import fixed
 from trillama.seats import speculation
 
@@ -49,10 +52,18 @@ async def test_ps_shows_what_a_cache_holds_and_saves(build: Callable[..., Any]) 
     body = {"model": "m", "prompt": f"{TEXT} Again: ", "raw": True, "stream": False}
     first = (await ask(house, "POST", "/api/generate", body)).json()
     second = (await ask(house, "POST", "/api/generate", body)).json()
-    await house.until(lambda: house.live == 0)
+    asked = first["prompt_eval_count"]
+
+    def settled() -> bool:
+        """Whether the engine has told of both: it does so a moment after the last token."""
+        (runner,) = house.server.pool.statistics().runners
+        batch = runner.batch
+        return batch is not None and batch.prompt_tokens + batch.cached_tokens == 2 * asked
+
+    await house.until(lambda: settled() and house.live == 0)
     (entry,) = (await ask(house, "GET", "/api/ps")).json()["models"]
-    cache, asked = entry["cache"], first["prompt_eval_count"]
-    assert cache["prompt_tokens"] + cache["reused_tokens"] == 2 * asked
+    cache = entry["cache"]
+    assert cache["prompt_tokens"] == asked + 1
     assert cache["reused_tokens"] == asked - 1
     assert cache["used"] == cache["kept"] >= asked
     assert cache["draft_count"] == first["draft_count"] + second["draft_count"]
@@ -64,3 +75,35 @@ async def test_a_server_can_be_told_not_to_guess(build: Callable[..., Any]) -> N
     house = await build(model("m"), script=fixed(TEXT), speculation=False)
     body = {"model": "m", "prompt": TEXT, "stream": False}
     assert "draft_count" not in (await ask(house, "POST", "/api/generate", body)).json()
+
+
+NOVEL = "Six big jugs of quartz, vexed by two lynx."
+
+
+async def test_a_models_own_draft_guesses_what_was_never_said(build: Callable[..., Any]) -> None:
+    """The DRAFT of a model is loaded beside it, and leaves with it."""
+    house = await build(model("m", drafts=(Path("/draft"),)), script=fixed(NOVEL), speculation=True)
+    body = {"model": "m", "prompt": "Go.", "stream": False}
+    answer = (await ask(house, "POST", "/api/generate", body)).json()
+    assert answer["response"] == NOVEL
+    assert answer["draft_accepted_count"] == answer["draft_count"] > 20
+    assert house.backend.open_models == 2
+    await ask(house, "POST", "/api/generate", {"model": "m", "keep_alive": 0})
+    await house.until(lambda: house.backend.open_models == 0)
+    assert house.backend.open_contexts == 0
+
+
+async def test_a_draft_that_cannot_be_used_is_left_out(build: Callable[..., Any]) -> None:
+    """The model answers without it, and nothing of it stays in memory."""
+
+    def refuse(path: str, params: LoadParams) -> None:
+        if path == "/draft":
+            raise ModelLoadError("no such architecture")
+
+    house = await build(model("m", drafts=(Path("/draft"),)), script=fixed(NOVEL), speculation=True)
+    house.hooks.on_load = refuse
+    body = {"model": "m", "prompt": "Go.", "stream": False}
+    answer = (await ask(house, "POST", "/api/generate", body)).json()
+    assert answer["response"] == NOVEL
+    assert "draft_count" not in answer
+    assert house.backend.open_models == 1

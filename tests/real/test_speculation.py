@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
 from trillama.engine.base import ContextParams, LoadParams
+from trillama.engine.draft_model import DraftModel, check_draft, draft_params
 from trillama.engine.llama import LlamaBackend, LlamaModel
-from trillama.seats import speculation
+from trillama.seats import Seat, speculation
 
 SHAPE = ModelShape(layers=3, dim=256, ffn=256, heads=4, kv_heads=2, vocab=1100, ctx=4096)
 WORDS = [f" {one}{two}" for one in "abcdefghijklmnopqrstuvwxyz" for two in "acegikmoqsuwy"]
@@ -77,3 +79,27 @@ def test_answers_are_the_same_with_guesses(
     if layout != "streams" or answers == 1:
         assert steps[1].accepted > 50 * answers
         assert steps[1].steps < steps[0].steps / 3
+
+
+def test_a_smaller_model_guesses_for_a_larger_one(
+    copycat: LlamaModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another copy of the circuit with fewer layers says what the larger one says next."""
+    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    monkeypatch.setattr(speculation.PromptLookup, "propose", lambda lookup, most: [])
+    write_model(tmp_path / "small.gguf", replace(SHAPE, layers=2), "Q8_0", seed=1, copies=True)
+    small = LlamaBackend().load(str(tmp_path / "small.gguf"), LoadParams())
+    check_draft(copycat, small)
+    params = ContextParams(cells=2048, sequences=8, outputs=64, batch=512, threads=1)
+    context, beside = copycat.open_context(params), small.open_context(draft_params(params))
+    run = Stepped(Batcher(context, Policy(), draft=DraftModel[Seat](beside)))
+    for seed in range(2):
+        ask(run, copycat, seed, Options(temperature=0, num_predict=80))
+    run.run()
+    assert [said(run, copycat, seed) for seed in range(2)] == [words(n)[3:243] for n in range(2)]
+    statistics = run.batcher.statistics()
+    assert statistics.accepted > 120
+    assert statistics.steps < 30
+    run.batcher.close()
+    context.close()
+    small.close()

@@ -56,6 +56,7 @@ def runner_spec(model: InstalledModel, options: Options, settings: Settings) -> 
         key=str(model.weights),
         name=model.name.short,
         path=str(model.weights),
+        draft=str(model.drafts[-1]) if model.drafts else "",
         load=LoadParams(
             gpu_layers=options.num_gpu if options.num_gpu >= 0 else settings.gpu_layers,
             main_gpu=options.main_gpu,

@@ -78,6 +78,18 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
         """All of them."""
         return sum(self.layers) + self.table + self.output
 
+    def beside(self, other: Footprint) -> Footprint:
+        """Both models, as if the blocks of ``other`` followed; that is as near as it need be."""
+        return msgspec.structs.replace(
+            self,
+            layers=self.layers + other.layers,
+            table=self.table + other.table,
+            output=self.output + other.output,
+            keys=self.keys + other.keys,
+            values=self.values + other.values,
+            state=self.state + other.state,
+        )
+
     def cache(self, use: Use) -> tuple[int, ...]:
         """What each block remembers."""
         k, v = ELEMENT_BYTES[use.cache_type_k], ELEMENT_BYTES[use.cache_type_v]

@@ -53,6 +53,11 @@ class PromptLookup:
         self._tokens[self._count : end] = new
         self._count, self._seen = end, len(fresh)
 
+    @property
+    def tokens(self) -> Tokens:
+        """All there are, int32, shape (n,); valid until the next ``follow``."""
+        return self._tokens[: self._count]
+
     def propose(self, most: int) -> list[int]:
         """What may come next, at most so many tokens; empty where nothing is like this place."""
         tokens = self._tokens[max(0, self._count - SEARCHED) : self._count]

@@ -7,6 +7,7 @@ of weights by digest, since reading a vocabulary takes some 50 ms and weights ne
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
         by_go: that template makes the prompts, not the Jinja text.
         parameters: the params layers, later ones over earlier ones.
         licenses: blobs of license texts, see ``ModelStore.licenses``.
-        footprint: what its weights and contexts take of memory.
+        drafts: smaller models that guess ahead; the last one does.
+        footprint: what its weights and contexts take of memory, its draft's among them.
     """
 
     name: ModelName
@@ -64,6 +66,7 @@ class InstalledModel(msgspec.Struct, frozen=True, kw_only=True):
     weights: Path | None
     projectors: tuple[Path, ...] = ()
     adapters: tuple[Path, ...] = ()
+    drafts: tuple[Path, ...] = ()
     chat_template: str = ""
     tool_template: str = ""
     template: str = ""
@@ -194,7 +197,7 @@ def read_installed(
     models = manifest.of_type(media.MODEL)
     facts = cache.get(models[-1].blob) if models else None
     template = reader.text(media.TEMPLATE, media.PROMPT)
-    projectors = reader.digests(media.PROJECTOR)
+    projectors, drafts = reader.digests(media.PROJECTOR), reader.digests(media.DRAFT)
     return InstalledModel(
         name=found.name,
         digest=found.digest,
@@ -209,6 +212,7 @@ def read_installed(
         weights=blobs.path(models[-1].blob) if models else None,
         projectors=tuple(map(blobs.path, projectors)),
         adapters=tuple(map(blobs.path, reader.digests(media.ADAPTER))),
+        drafts=tuple(map(blobs.path, drafts)),
         chat_template=facts.chat_template if facts else "",
         tool_template=facts.tool_template if facts else "",
         template=template,
@@ -216,6 +220,17 @@ def read_installed(
         system=reader.text(media.SYSTEM),
         parameters=reader.parameters(),
         messages=reader.messages(),
-        footprint=facts.footprint if facts and len(models) == 1 else None,
+        footprint=_footprint([cache.get(layer.blob) for layer in models], map(cache.get, drafts)),
         licenses=reader.digests(media.LICENSE),
     )
+
+
+def _footprint(
+    weights: Sequence[WeightFacts | None], drafts: Iterable[WeightFacts | None]
+) -> Footprint | None:
+    """What a model takes together with its draft; None where its file is not one that is known."""
+    first = weights[-1] if len(weights) == 1 else None
+    if first is None or first.footprint is None:
+        return None
+    draft = next((one.footprint for one in list(drafts)[-1:] if one), None)
+    return first.footprint.beside(draft) if draft else first.footprint

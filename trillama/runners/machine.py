@@ -10,12 +10,13 @@ import structlog
 import trio
 
 from ..base.durations import MILLISECOND, SECOND
-from ..base.errors import ModelLoadError
+from ..base.errors import ModelLoadError, TrillamaError
 from ..base.events import StepEvent
 from ..batching import Batcher, Report
 from ..engine.base import Backend, Context, MemoryKind, Model
+from ..engine.draft_model import DraftModel, check_draft, draft_params
 from ..engine.warmup import warm_up
-from ..seats import BatchStatistics
+from ..seats import BatchStatistics, Seat
 from .spec import RunnerSpec
 
 log = structlog.get_logger(__name__)
@@ -91,9 +92,27 @@ class EngineMachine:
         self._check_abort()
         if self.model.facts.memory is not MemoryKind.NONE:
             warm_up(self.context)
-        self.batcher = Batcher(self.context, spec.policy)
+        self.batcher = Batcher(self.context, spec.policy, draft=self._draft_model(spec))
         self._held.callback(self.batcher.close)
         self.snapshot = self.batcher.statistics()
+
+    def _draft_model(self, spec: RunnerSpec) -> DraftModel[Seat] | None:
+        """The model that guesses ahead; a draft that is of no use is logged and left out."""
+        if not (spec.draft and spec.policy.speculation):
+            return None
+        with contextlib.ExitStack() as held:
+            try:
+                model = self._backend.load(spec.draft, spec.load)
+                held.callback(model.close)
+                check_draft(self.model, model)
+                context = model.open_context(draft_params(spec.context))
+                held.callback(context.close)
+                warm_up(context)
+            except TrillamaError as error:
+                log.warning("draft model not used", model=spec.name, reason=error.message)
+                return None
+            self._held.callback(held.pop_all().close)
+        return DraftModel(context)
 
     def _progress(self, fraction: float) -> bool:
         if fraction - self._reported >= 0.01 or fraction >= 1:

@@ -47,6 +47,7 @@ class RunnerSpec:
             share a runner.
         name: what the model is called in lists and logs.
         path: the GGUF file.
+        draft: that of a smaller model that guesses ahead, "" for none.
         generates: it answers; else it only embeds, and has no context to generate with.
         embedding: how a context for embeddings is opened, once somebody asks for vectors.
         stall_timeout: nanoseconds a reader may read nothing; 0 and FOREVER mean no limit.
@@ -58,6 +59,7 @@ class RunnerSpec:
     key: str
     name: str
     path: str
+    draft: str = ""
     load: LoadParams = field(default_factory=LoadParams)
     context: ContextParams
     policy: Policy = field(default_factory=Policy)
@@ -77,6 +79,7 @@ class RunnerSpec:
     def serves(self, wanted: RunnerSpec) -> bool:
         """Whether a runner started from this spec does for ``wanted``; spare cells do no harm."""
         same_weights = (self.path, self.load) == (wanted.path, wanted.load)
+        same_weights &= wanted.draft in ("", self.draft)
         spare = self.context.cells >= wanted.context.cells
         same_context = dataclasses.replace(wanted.context, cells=self.context.cells) == self.context
         same_use = self.generates >= wanted.generates and self.policy == wanted.policy
