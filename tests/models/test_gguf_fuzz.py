@@ -132,7 +132,8 @@ def dear_headers() -> dict[str, bytes]:
 def test_dear_headers_take_no_more_than_a_second(name: str) -> None:
     """The limits are such that a header made to cost much costs a second of work at most."""
     data, took = dear_headers()[name], []
-    while len(took) < 3 and min(took, default=SECONDS) >= SECONDS:  # a busy core is no fault of ours
+    # A busy core is no fault of ours.
+    while len(took) < 3 and min(took, default=SECONDS) >= SECONDS:
         begun = time.process_time()
         with contextlib.suppress(CorruptModel):
             parse_gguf(lambda count, at: data[at : at + count], len(data), keep_arrays=0)
