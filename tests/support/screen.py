@@ -18,14 +18,14 @@ class Screen:
     """A command in a terminal of its own.
 
     Args:
-        folder: for the socket of tmux; short, since the path of a socket is.
+        folder: where it runs, and the socket of tmux lies; short, since the path of a socket is.
         command: what the shell of the terminal runs.
     """
 
     def __init__(self, folder: Path, command: str, *, columns: int = 80, rows: int = 30) -> None:
         self._socket = str(folder / "tmux")
         size = ["-x", str(columns), "-y", str(rows)]
-        self._tmux("-f", "/dev/null", "new-session", "-d", *size, command)
+        self._tmux("-f", "/dev/null", "new-session", "-d", "-c", str(folder), *size, command)
 
     def _tmux(self, *words: str) -> str:
         command = ["tmux", "-u", "-S", self._socket, *words]
