@@ -62,6 +62,8 @@ from .models.registry.transfers import Transfers
 from .models.store import ModelStore
 from .models.validation import validate_weights
 from .nursery_scheduler import Room, Scheduler, SchedulerLimits
+from .residency.ledger import FILE as LEDGER
+from .residency.ledger import Ledger
 from .runner_pool import RunnerPool
 
 log = structlog.get_logger(__name__)
@@ -103,7 +105,9 @@ class Server:
         broken: a part without which nothing works has failed; the process must end.
     """
 
-    def __init__(self, settings: Settings, backend: Backend, store: Models) -> None:
+    def __init__(
+        self, settings: Settings, backend: Backend, store: Models, ledger: Ledger | None = None
+    ) -> None:
         self.settings = settings
         self.store = store
         self.pool = RunnerPool(backend)
@@ -120,6 +124,7 @@ class Server:
                 limit=settings.memory_limit,
                 overhead=settings.gpu_overhead,
                 spread=settings.sched_spread,
+                ledger=ledger,
             ),
         )
         self.desk = Desk(store, self.scheduler, settings)
@@ -326,7 +331,7 @@ def serve(settings: Settings) -> None:
     store = ModelStore(
         Path(settings.models), noprune=settings.noprune, wants_go=settings.go_template
     )
-    server = Server(settings, LazyBackend(), store)
+    server = Server(settings, LazyBackend(), store, Ledger(store.root / LEDGER))
     where = {"address": settings.address.url, "models": settings.models}
     log.info("listening", version=__version__, **where)
     trio.run(_main, server, sock)

@@ -336,7 +336,8 @@ class Scheduler:
     def _loaded(self, tenant: Tenant, runner: Runner) -> None:
         self._totals.loads += 1
         tenant.runner = runner
-        self._room.note(runner.spec, runner.limits.cells if tenant.spec.generates else 0)
+        cells = runner.limits.cells if tenant.spec.generates else 0
+        self._room.note(runner.spec, cells, runner.taken)
         tenant.state = TenantState.READY
         tenant.since = trio.current_time()
         tenant.scope = trio.CancelScope()

@@ -9,10 +9,11 @@ import pytest
 from tests.support.hollow import SHAPES, write_hollow
 from tests.support.no_alloc import Allocations, allocations
 from trillama.base.memory import Use
-from trillama.engine.base import ContextParams
+from trillama.engine.base import ContextParams, LoadParams
 from trillama.engine.guards import check_context
 from trillama.models.footprint import footprint
 from trillama.models.gguf import GgufFile, read_gguf
+from trillama.residency.room import use_of
 
 CONTEXTS = {
     "usual": {"cells": 16_384},
@@ -49,6 +50,22 @@ def test_the_arithmetic_is_llama_cpps(tmp_path: Path, name: str) -> None:
         assert model.weights == real.weights
         assert sum(model.cache(use)) == pytest.approx(real.cache, rel=0.01), how
         assert model.total(use) == pytest.approx(real.total, rel=0.05), how
+
+
+@pytest.mark.real
+def test_what_a_loaded_model_took_is_what_was_estimated(tiny_model_path: Path) -> None:
+    """The library tells what it gave: weights, cache, buffers; the estimate is 5 % off at most."""
+    from trillama.engine.llama import LlamaBackend  # only where the library is wanted
+
+    params = ContextParams(cells=4096, sequences=64, outputs=64, flash_attention=True)
+    model = LlamaBackend().load(str(tiny_model_path), LoadParams())
+    limits = model.open_context(params).limits
+    real = model.facts.taken + limits.taken
+    model.close()
+    use = use_of(params)
+    estimate = footprint(read_gguf(tiny_model_path, keep_arrays=512)).total(use)
+    assert real.gpu == 0
+    assert real.host == pytest.approx(estimate, rel=0.05)
 
 
 def test_a_strangers_header_counts_as_nothing() -> None:

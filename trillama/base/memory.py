@@ -42,6 +42,24 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     flash_attention: bool = True
 
 
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that were really allocated; both 0 where the library does not tell."""
+
+    host: int = 0
+    gpu: int = 0
+
+    def __add__(self, other: Taken) -> Taken:
+        return Taken(host=self.host + other.host, gpu=self.gpu + other.gpu)
+
+    @property
+    def total(self) -> int:
+        """Of both kinds together."""
+        return self.host + self.gpu
+
+
+NOTHING = Taken()
+
+
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes in bytes, elements in numbers of floats.
 
@@ -57,6 +75,7 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
         attending: elements of a row while it attends, scores apart.
         masks: kinds of masks; a model with sliding windows has two.
         tied: the matrix of logits is the token table.
+        surplus: what was found to be taken beyond all this, or less, when it was loaded before.
     """
 
     layers: tuple[int, ...]
@@ -72,6 +91,7 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
     attending: int
     masks: int = 1
     tied: bool = False
+    surplus: int = 0
 
     @property
     def weights(self) -> int:
@@ -108,7 +128,8 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
             scores = 4 * rows * use.seen * self.heads * any(self.keys)
             attending = 4 * rows * self.attending + scores + 4 * mask
             widest = max(4 * rows * self.active + 4 * mask, attending)
-        return max(widest, logits + 8 * rows * self.width) + logits
+        computing = max(widest, logits + 8 * rows * self.width) + logits
+        return max(0, computing + self.surplus)
 
     def total(self, use: Use) -> int:
         """Everything."""

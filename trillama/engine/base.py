@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trillama.base.adapters import Adapters
+from trillama.base.memory import NOTHING, Taken
 from trillama.base.options import Options
 
 from .batch import Batch as Batch
@@ -76,6 +77,7 @@ class ModelFacts:
         causal: a token sees only those before it.
         rerank_template: text with ``{query}`` and ``{document}``, "" if it has none.
         scores_are_probabilities: what a RANK model gives needs no sigmoid.
+        taken: memory for the weights.
     """
 
     architecture: str
@@ -91,6 +93,7 @@ class ModelFacts:
     causal: bool = True
     rerank_template: str = ""
     scores_are_probabilities: bool = False
+    taken: Taken = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +167,7 @@ class ContextLimits:
         cells: all of them; ``sequence_cells`` is how many one sequence can have.
         sampling_threads: CPU threads that have nothing to do while rows are sampled.
         memory: how a sequence is remembered.
+        taken: memory for all of it.
     """
 
     cells: int
@@ -176,6 +180,7 @@ class ContextLimits:
     attention: Attention = Attention.TILED
     sampling_threads: int = 1
     memory: MemoryKind = MemoryKind.ATTENTION
+    taken: Taken = NOTHING
 
     @property
     def separate(self) -> bool:

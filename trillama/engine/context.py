@@ -35,6 +35,7 @@ from .chains import LlamaChain
 from .devices import sampling_threads
 from .library import LogTail, lib
 from .params import context_params
+from .real_use import taken
 from .vocab import LlamaVocabulary
 
 _INT32 = ctypes.POINTER(ctypes.c_int32)
@@ -128,7 +129,8 @@ class LlamaContext:
         if not self._pointer:
             raise log.failure("cannot open a context")
         self._memory: int | None = lib.llama_get_memory(self._pointer)
-        self.limits = _read_limits(self._pointer, self._memory, model, (params, *how[1:]))
+        limits = _read_limits(self._pointer, self._memory, model, (params, *how[1:]))
+        self.limits = dataclasses.replace(limits, taken=taken(log.lines))
         self._outputs = 0
         self._row_types: dict[int, Any] = {}
 

@@ -13,6 +13,7 @@ import os
 import threading
 
 from trillama.base.errors import Cancelled, ModelLoadError
+from trillama.base.memory import NOTHING, Taken
 
 from .adapters import LoadedAdapters
 from .base import ContextParams, Device, LoadParams, MemoryKind, ProgressHook, Vocabulary
@@ -31,6 +32,7 @@ from .params import (
     read_facts,
     surroundings,
 )
+from .real_use import taken
 from .vocab import LlamaVocabulary
 
 __all__ = ["LlamaBackend", "LlamaBatch", "LlamaContext", "LlamaModel"]
@@ -41,7 +43,9 @@ class LlamaModel:
 
     vocabulary: Vocabulary
 
-    def __init__(self, pointer: int, params: LoadParams | None = None) -> None:
+    def __init__(
+        self, pointer: int, params: LoadParams | None = None, memory_taken: Taken = NOTHING
+    ) -> None:
         """Take over the model at ``pointer``; it is freed if it turns out to be unusable.
 
         Raises:
@@ -57,7 +61,8 @@ class LlamaModel:
             self._vocabulary = LlamaVocabulary(words, **normalizer(pointer))
             self.vocabulary = self._vocabulary
             memory = MemoryKind.NONE if params.vocab_only else memory_kind(pointer)
-            self.facts = read_facts(pointer, memory)
+            facts = read_facts(pointer, memory)
+            self.facts = dataclasses.replace(facts, taken=memory_taken)
         except BaseException:
             lib.llama_model_free(pointer)
             raise
@@ -171,7 +176,7 @@ class LlamaBackend:
         if steps:
             steps.end()
         if pointer:
-            return LlamaModel(pointer, params)
+            return LlamaModel(pointer, params, taken(log.lines))
         if steps and steps.cancelled:
             raise steps.failure or Cancelled("the load was cancelled")
         raise log.failure(f"cannot load {os.path.basename(path)}")

@@ -10,11 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from ..base.errors import ModelLoadError
-from ..base.memory import Use
+from ..base.memory import Taken, Use
 from ..engine.base import ContextParams, Device
 from ..engine.guards import check_context
 from ..runner_pool import RunnerSpec
+from .ledger import Ledger
 from .placement import Placement, Wish, gpus, place, split
 
 GIB = 1 << 30
@@ -34,6 +37,7 @@ class Room:
         limit: bytes of the host's memory that all models together may take; 0 for no limit.
         overhead: bytes of each GPU that are not ours.
         spread: use all GPUs even where one would do.
+        ledger: what models have taken before.
     """
 
     def __init__(
@@ -43,8 +47,10 @@ class Room:
         limit: int = 0,
         overhead: int = 0,
         spread: bool = False,
+        ledger: Ledger | None = None,
     ) -> None:
         self._devices = devices
+        self._ledger = ledger or Ledger()
         self._limit = limit
         self._overhead = overhead
         self._spread = spread
@@ -60,14 +66,19 @@ class Room:
             layers=spec.load.gpu_layers,
             main_gpu=spec.load.main_gpu,
         )
-        return place(spec.footprint, use_of(spec.context), self._devices(), wish)
+        use = use_of(spec.context)
+        model = msgspec.structs.replace(
+            spec.footprint, surplus=self._ledger.surplus(spec.path, use)
+        )
+        return place(model, use, self._devices(), wish)
 
-    def note(self, spec: RunnerSpec, cells: int) -> None:
+    def note(self, spec: RunnerSpec, cells: int, taken: Taken | None = None) -> None:
         """A model has been loaded; it may have taken more than it needs, if that was free.
 
         Args:
             spec: as ``placed`` gave it.
             cells: of its context.
+            taken: what the library says it was given.
         """
         if spec.footprint is None:
             return
@@ -75,9 +86,13 @@ class Room:
         whole = len(spec.footprint.layers) + 1
         count = spec.load.gpu_layers if spec.load.gpu_layers >= 0 else whole
         count = min(count, whole) if gpus(self._devices()) else 0
-        self._held[spec.key] = split(
-            spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu
-        )
+        held = split(spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu)
+        if taken is not None and taken.total and cells:
+            wanted = use_of(spec.context)
+            if cells == wanted.cells:
+                self._ledger.note(spec.path, wanted, taken.total - held.total)
+            held = msgspec.structs.replace(held, host=taken.host, gpu=taken.gpu)
+        self._held[spec.key] = held
 
     def forget(self, key: str) -> None:
         """A model has gone."""

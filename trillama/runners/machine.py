@@ -12,6 +12,7 @@ import trio
 from ..base.durations import MILLISECOND, SECOND
 from ..base.errors import ModelLoadError, TrillamaError
 from ..base.events import StepEvent
+from ..base.memory import NOTHING
 from ..batching import Batcher, Report
 from ..engine.base import Backend, Context, MemoryKind, Model
 from ..engine.draft_model import DraftModel, check_draft, draft_params
@@ -36,6 +37,7 @@ class EngineMachine:
         deliver: told what steps bring, as the next one begins to decode, on the engine thread.
         abort: set from any thread to give a load up at its next progress report.
         snapshot: the batcher's statistics of a moment ago; may be read from any thread.
+        taken: memory that all of it was given, by what the library says.
         model, context, batcher: there once ``open`` has returned; the latter two only where the
             spec generates.
     """
@@ -49,6 +51,7 @@ class EngineMachine:
         self.deliver: Report | None = None
         self.abort = False
         self.snapshot: BatchStatistics | None = None
+        self.taken = NOTHING
         self._snapshot_at = 0
         self._reported = 0.0
         self._spec = spec
@@ -82,6 +85,7 @@ class EngineMachine:
         spec = self._spec
         self.model = self._backend.load(spec.path, spec.load, self._progress)
         self._held.callback(self.model.close)
+        self.taken = self.model.facts.taken
         self._check_abort()
         if spec.generates:
             self._open_context(spec)
@@ -89,6 +93,7 @@ class EngineMachine:
     def _open_context(self, spec: RunnerSpec) -> None:
         self.context = self.model.open_context(spec.context)
         self._held.callback(self.context.close)
+        self.taken += self.context.limits.taken
         self._check_abort()
         if self.model.facts.memory is not MemoryKind.NONE:
             warm_up(self.context)
@@ -112,6 +117,7 @@ class EngineMachine:
                 log.warning("draft model not used", model=spec.name, reason=error.message)
                 return None
             self._held.callback(held.pop_all().close)
+        self.taken += model.facts.taken + context.limits.taken
         return DraftModel(context)
 
     def _progress(self, fraction: float) -> bool:

@@ -23,6 +23,7 @@ from ..base.errors import (
 )
 from ..base.events import StepEvent
 from ..base.jobs import Guide, Job
+from ..base.memory import Taken
 from ..engine.base import Backend, ContextLimits, ModelFacts, Vocabulary
 from ..engine.embedding import Tokens, Vectors
 from ..engine.grammar import GrammarCompiler, Reasoning
@@ -182,6 +183,11 @@ class Runner:
     def context_length(self) -> int:
         """Positions there are: cells of the pool, or what the model was trained for."""
         return self.limits.sequence_cells if self.spec.generates else self.facts.train_context
+
+    @property
+    def taken(self) -> Taken:
+        """Memory it was given for generating; once READY."""
+        return self._machine.taken
 
     @property
     def freed(self) -> bool:
