@@ -10,6 +10,7 @@ import trio
 
 from trillama.base.durations import SECOND
 from trillama.base.errors import TrillamaError
+from trillama.base.memory import NOTHING
 from trillama.engine.base import ContextParams, LoadParams
 from trillama.nursery_scheduler import Scheduler, SchedulerLimits
 from trillama.runner_pool import RunnerSpec
@@ -35,6 +36,7 @@ class StubRunner:
         self.spec = wanted
         self.facts = SimpleNamespace(size=1000)
         self.limits = SimpleNamespace(cells=wanted.context.cells)
+        self.taken = NOTHING
         self.context_length = wanted.context.cells
         self.over = trio.Event()
         self.drained = False
@@ -42,6 +44,9 @@ class StubRunner:
 
     def queue(self) -> list[object]:
         return []
+
+    def statistics(self) -> SimpleNamespace:
+        return SimpleNamespace(batch=None)
 
     async def wait_over(self) -> None:
         await self.over.wait()
