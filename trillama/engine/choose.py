@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
+from operator import is_
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,7 +25,7 @@ from trillama.base.jobs import Guide, Job
 
 from .base import Chain
 from .grammar.resample import draw_allowed, forbid
-from .sampling import RowSampler, draws_of, sample_rows
+from .sampling import Rows, RowSampler, draws_of
 from .scores import token_scores
 
 WORTH_A_THREAD = 1 << 20
@@ -78,6 +79,29 @@ def parts(shape: tuple[int, ...], threads: int) -> list[slice]:
     return [slice(begin, end) for begin, end in pairwise(bounds)]
 
 
+class Crew:
+    """The rows of a step, and what follows from them: the same for as long as nobody comes or goes.
+
+    Args:
+        shape: of the logits.
+        threads: how many may look at them.
+    """
+
+    def __init__(self, rows: Sequence[Row], shape: tuple[int, ...], threads: int) -> None:
+        self.rows, self.shape = list(rows), shape
+        self.scored = [at for at, row in enumerate(rows) if row.job.logprobs is not None]
+        self.guided = [
+            (at, row.job.guide) for at, row in enumerate(rows) if row.job.guide is not None
+        ]
+        self.chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
+        self.samplers = [None if row.chain else row.sampler for row in rows]
+        self.parts = [(part, Rows(self.samplers[part])) for part in parts(shape, threads)]
+
+    def same(self, rows: Sequence[Row], shape: tuple[int, ...]) -> bool:
+        """Whether these are the very same rows."""
+        return shape == self.shape and all(map(is_, rows, self.rows))
+
+
 class Chooser:
     """Chooses tokens, and owns the threads this may take; they start when first needed.
 
@@ -89,6 +113,7 @@ class Chooser:
         self._threads = threads
         self._pool = ThreadPoolExecutor(max(2, threads), thread_name_prefix="sampling")
         self._ahead: Future[None] | None = None
+        self._crew: Crew | None = None
 
     def prepare(self, rows: Sequence[Row]) -> None:
         """Have the masks that will be needed computed beside the decode of ``rows``."""
@@ -113,18 +138,19 @@ class Chooser:
             logits: shape (rows, n_vocab); overwritten where penalties apply.
         """
         self._await_masks()
-        raw = {at: logits[at].copy() for at, row in enumerate(rows) if row.job.logprobs is not None}
-        guided = [(at, row.job.guide) for at, row in enumerate(rows) if row.job.guide is not None]
-        for at, guide in guided:
+        crew = self._crew
+        if crew is None or not crew.same(rows, logits.shape):
+            crew = self._crew = Crew(rows, logits.shape, self._threads)
+        raw = {at: logits[at].copy() for at in crew.scored}
+        for at, guide in crew.guided:
             if rows[at].chain is not None:  # a chain remembers what it picks: no second try
                 forbid(logits[at], guide.mask())
-        chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
-        picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in chained]
-        chosen = self._sample(logits, [None if row.chain else row.sampler for row in rows])
-        for (at, _), pick in zip(chained, picks, strict=True):
+        picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in crew.chained]
+        chosen = self._sample(logits, crew)
+        for (at, _), pick in zip(crew.chained, picks, strict=True):
             chosen[at] = pick.result()
-        if guided:
-            self._obey(logits, rows, guided, chosen)
+        if crew.guided:
+            self._obey(logits, rows, crew.guided, chosen)
         scores = {
             at: token_scores(row, chosen[at], rows[at].job.logprobs or 0)
             for at, row in raw.items()
@@ -153,23 +179,19 @@ class Chooser:
         for (at, guide), token in zip(refused, tokens, strict=True):
             chosen[at] = guide.take(token) if token >= 0 else -1
 
-    def _sample(
-        self, logits: npt.NDArray[np.float32], samplers: Sequence[RowSampler | None]
-    ) -> list[int]:
-        """``sample_rows`` in parts; this thread takes the first itself."""
-        first, *rest = parts(logits.shape, self._threads)
+    def _sample(self, logits: npt.NDArray[np.float32], crew: Crew) -> list[int]:
+        """Sample in parts; this thread takes the first itself."""
+        (first, some), *rest = crew.parts
         if not rest:
-            return list(sample_rows(logits, samplers).tolist())
-        draws = draws_of(samplers)
-        others = [
-            self._pool.submit(sample_rows, logits[part], samplers[part], draws[part])
-            for part in rest
-        ]
-        chosen: list[int] = sample_rows(logits[first], samplers[first], draws[first]).tolist()
+            return list(some.sample(logits).tolist())
+        draws = draws_of(crew.samplers)
+        others = [self._pool.submit(rows.sample, logits[part], draws[part]) for part, rows in rest]
+        chosen: list[int] = some.sample(logits[first], draws[first]).tolist()
         for other in others:
             chosen += other.result().tolist()
         return chosen
 
     def close(self) -> None:
         """End the threads."""
+        self._crew = None
         self._pool.shutdown()

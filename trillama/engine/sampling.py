@@ -1,11 +1,11 @@
 """Choosing tokens in numpy, all rows of a step together.
 
-``batching`` owns one ``RowSampler`` per job and calls ``sample_rows`` once a step. The order is
+``batching`` owns one ``RowSampler`` per job, ``choose`` samples ``Rows`` once a step. The order is
 llama.cpp's: bias, penalties, top-k, top-p, min-p, temperature, draw. Options that need the whole
 vocabulary sorted or summed (``Tier.CHAIN``) are left to llama.cpp's own chains. Random numbers
 belong to the job: neither its neighbours nor its place in the batch change what it draws.
 
-This module imports neither llama_cpp nor trio, and keeps no state between calls.
+This module imports neither llama_cpp nor trio. Only a ``RowSampler`` changes by being used.
 """
 
 from __future__ import annotations
@@ -136,6 +136,112 @@ def draws_of(samplers: Sequence[RowSampler | None]) -> list[float]:
     return [0.0 if row is None else row.draw() for row in samplers]
 
 
+class Rows:
+    """The samplers of some rows, and what follows from them, made once for many steps.
+
+    Args:
+        samplers: one per row; None for a row that is sampled elsewhere and left as it is.
+    """
+
+    __slots__ = ("_absent", "_biased", "_looking", "_shapes", "most", "samplers")
+
+    def __init__(self, samplers: Sequence[RowSampler | None]) -> None:
+        self.samplers = samplers
+        shapes = np.array([_ONLY_THE_BEST if s is None else s.shape for s in samplers])
+        self._shapes = Shapes(shapes.reshape(-1, 4))
+        present = [(row, s) for row, s in enumerate(samplers) if s is not None]
+        self._absent = np.array([s is None for s in samplers]) if None in samplers else None
+        self._biased = [(row, s.bias) for row, s in present if s.bias is not None]
+        looking = [(row, s.recent, s.penalties) for row, s in present if s.recent is not None]
+        self._looking = looking
+
+    def sample(self, logits: Floats, draws: Sequence[float] | None = None) -> npt.NDArray[np.int32]:
+        """See ``sample_rows``."""
+        if not self.samplers:
+            return np.empty(0, np.int32)
+        with np.errstate(all="ignore"):
+            if self._biased:
+                add_bias(logits, *zip(*self._biased, strict=True))
+            if self._looking:
+                penalise(logits, *zip(*self._looking, strict=True))
+            return self._draw(logits, draws)
+
+    def draw(self, logits: Floats) -> npt.NDArray[np.int32]:
+        """``sample`` from logits that have their biases and penalties already."""
+        with np.errstate(all="ignore"):
+            return self._draw(logits, None)
+
+    def _draw(self, logits: Floats, draws: Sequence[float] | None) -> npt.NDArray[np.int32]:
+        """Rows of NaN and infinities are computed along and dropped."""
+        most = self._shapes.most
+        if most < 1:
+            raise ValueError("rows of Tier.CHAIN are sampled by their chains")
+        if most == 1:
+            chosen = logits.argmax(1)
+            peaks = logits[np.arange(len(logits)), chosen]
+        else:
+            values, ids, peaks = top_k(logits, most)
+            drawn = np.array(draws_of(self.samplers) if draws is None else draws)
+            rank = self._shapes.rank_drawn(values, drawn)
+            chosen = ids[np.arange(len(logits)), rank]
+        usable = np.isfinite(peaks)
+        if self._absent is not None:
+            usable &= ~self._absent
+        if not usable.all():
+            chosen = np.where(usable, chosen, -1)
+        tokens: npt.NDArray[np.int32] = chosen.astype(np.int32)
+        return tokens
+
+
+class Shapes:
+    """``RowSampler.shape`` of several rows; a filter that none of them has is left out.
+
+    Args:
+        shapes: shape (rows, 4).
+
+    Attributes:
+        most: the largest top_k; 0 where a row belongs to ``Tier.CHAIN``.
+    """
+
+    __slots__ = ("_log_min_p", "_temperature", "_top", "_top_p", "most")
+
+    def __init__(self, shapes: npt.NDArray[np.float64]) -> None:
+        top, top_p, log_min_p, self._temperature = shapes.T[:, :, None].copy()
+        self.most = int(top.max(initial=1)) if (top >= 1).all() else 0
+        self._top = top if (top < self.most).any() else None
+        self._top_p = top_p if np.isfinite(top_p).any() else None
+        self._log_min_p = log_min_p if np.isfinite(log_min_p).any() else None
+
+    def rank_drawn(self, values: Floats, draws: npt.NDArray[np.float64]) -> Ids:
+        """Which of its ranked logits each row draws, shape (rows,).
+
+        Args:
+            values: logits, largest first, shape (rows, k).
+            draws: random numbers in [0, 1).
+        """
+        below = np.subtract(values, values[:, :1], dtype=np.float64)
+        keep = None if self._top is None else np.arange(values.shape[1]) < self._top
+        if self._top_p is not None:
+            mass = np.exp(below)
+            if keep is not None:
+                mass *= keep
+            mass = np.add.accumulate(mass, axis=1)
+            within = np.ones(values.shape, np.bool_)
+            np.less(mass[:, :-1], self._top_p * mass[:, -1:], out=within[:, 1:])
+            keep = within if keep is None else keep & within
+        if self._log_min_p is not None:
+            likely = below >= self._log_min_p
+            keep = likely if keep is None else keep & likely
+        below /= self._temperature
+        weights = np.exp(below, out=below)
+        if keep is not None:
+            weights *= keep
+        weights = np.add.accumulate(weights, axis=1)
+        passed = np.add.reduce(weights <= draws[:, None] * weights[:, -1:], axis=1, dtype=np.int64)
+        ranks: Ids = np.minimum(passed, values.shape[1] - 1)
+        return ranks
+
+
 def sample_rows(
     logits: Floats,
     samplers: Sequence[RowSampler | None],
@@ -154,65 +260,4 @@ def sample_rows(
     Raises:
         ValueError: a sampler's options belong to ``Tier.CHAIN``.
     """
-    if not samplers:
-        return np.empty(0, np.int32)
-    with np.errstate(all="ignore"):
-        _adjust(logits, samplers)
-    return draw_rows(logits, samplers, draws)
-
-
-def draw_rows(
-    logits: Floats,
-    samplers: Sequence[RowSampler | None],
-    draws: Sequence[float] | None = None,
-) -> npt.NDArray[np.int32]:
-    """``sample_rows`` of logits that have their biases and penalties already."""
-    shapes = np.array([_ONLY_THE_BEST if row is None else row.shape for row in samplers])
-    if shapes[:, 0].min() < 1:
-        raise ValueError("rows of Tier.CHAIN are sampled by their chains")
-    with np.errstate(all="ignore"):  # rows of NaN and infinities are computed along and dropped
-        most = int(shapes[:, 0].max())
-        if most == 1:
-            chosen = logits.argmax(1)
-            peaks = logits[np.arange(len(samplers)), chosen]
-        else:
-            values, ids, peaks = top_k(logits, most)
-            drawn = np.array(draws_of(samplers) if draws is None else draws)
-            rank = _rank_drawn(values, shapes, drawn)
-            chosen = ids[np.arange(len(samplers)), rank]
-    absent = np.array([row is None for row in samplers])
-    tokens: npt.NDArray[np.int32] = np.where(np.isfinite(peaks) & ~absent, chosen, -1)
-    return tokens.astype(np.int32)
-
-
-def _adjust(logits: Floats, samplers: Sequence[RowSampler | None]) -> None:
-    biased = [(row, s.bias) for row, s in enumerate(samplers) if s and s.bias is not None]
-    if biased:
-        add_bias(logits, *zip(*biased, strict=True))
-    looking = [
-        (row, s.recent, s.penalties) for row, s in enumerate(samplers) if s and s.recent is not None
-    ]
-    if looking:
-        penalise(logits, *zip(*looking, strict=True))
-
-
-def _rank_drawn(
-    values: Floats, shapes: npt.NDArray[np.float64], draws: npt.NDArray[np.float64]
-) -> Ids:
-    """Which of its ranked logits each row draws, shape (rows,).
-
-    Args:
-        values: logits, largest first, shape (rows, k).
-        shapes: ``RowSampler.shape`` of each row.
-        draws: random numbers in [0, 1).
-    """
-    top, top_p, log_min_p, temperature = shapes.T[:, :, None]
-    below = values.astype(np.float64) - values[:, :1]
-    keep = (np.arange(values.shape[1]) < top) & (below >= log_min_p)
-    if np.isfinite(top_p).any():
-        mass = (np.exp(below) * (np.arange(values.shape[1]) < top)).cumsum(1)
-        keep[:, 1:] &= mass[:, :-1] < top_p * mass[:, -1:]
-    weights = (np.exp(below / temperature) * keep).cumsum(1)
-    passed = np.count_nonzero(weights <= draws[:, None] * weights[:, -1:], axis=1)
-    ranks: Ids = np.minimum(passed, values.shape[1] - 1)
-    return ranks
+    return Rows(samplers).sample(logits, draws)

@@ -4,6 +4,9 @@ Used by ``engine/sampling.py``. A row is cut into stripes laid over each other; 
 the columns' maxima is no larger than the k-th largest logit, and hardly smaller, so only what
 reaches it is looked at closely. Equal logits are ranked by token id, so a row's result never
 depends on its neighbours or on their k.
+
+Between two decodes nothing of this is in the processor's caches, and a call of numpy's costs ten
+microseconds whatever it does: few calls count for more than few numbers.
 """
 
 from __future__ import annotations
@@ -18,9 +21,13 @@ Ids = npt.NDArray[np.int64]
 
 _CHUNK_BYTES = 4 << 20
 """Logits looked at in one go: what is read twice should come from the cache the second time."""
+_WORTH_SEARCHING = 3 << 17
+"""Logits from which on looking only into the best columns is faster than at everything twice."""
+_WORTH_PARTITION = 512
+"""Columns from which on a partition is faster than numpy's vectorised sort."""
 _LOWEST = np.finfo(np.float32).min
-_SPARE_BITS = 31
-"""Of a sorting key, beside a logit's: for row and token id."""
+_SPARE_BITS = 30
+"""Of a sorting key, beside a logit's: for row and place."""
 
 
 def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
@@ -37,65 +44,107 @@ def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
     """
     rows, n_vocab = logits.shape
     k = min(k, n_vocab)
-    step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), 1 << (_SPARE_BITS - n_vocab.bit_length()))
+    if rows == 1:
+        values, ids, peak = top_k_of_row(logits[0], k)
+        missing = k - len(ids)
+        if missing:
+            values = np.append(values, np.full(missing, -np.inf, np.float32))
+            ids = np.append(ids, np.zeros(missing, np.int64))
+        return values[None], ids[None], np.array([peak], np.float32)
+    bits = (_SPARE_BITS - n_vocab.bit_length()) // 2
+    step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), 1 << bits)
     if rows <= step:
         return _rank(logits, k)
     parts = [_rank(logits[begin : begin + step], k) for begin in range(0, rows, step)]
-    values, ids, peaks = zip(*parts, strict=True)
-    return np.concatenate(values), np.concatenate(ids), np.concatenate(peaks)
+    columns = list(zip(*parts, strict=True))
+    return np.concatenate(columns[0]), np.concatenate(columns[1]), np.concatenate(columns[2])
+
+
+def top_k_of_row(row: Floats, k: int) -> tuple[Floats, Ids, float]:
+    """``top_k`` of one row in fewer calls; of fewer than k above -inf only those.
+
+    Args:
+        row: shape (n_vocab,); only read.
+        k: 1 to n_vocab.
+    """
+    maxima = _maxima(row[None], max(1, row.size // (4 * k)))[0]
+    maxima.sort()
+    ids: Ids = (row >= max(maxima[-k], _LOWEST)).nonzero()[0]
+    values = row.take(ids)
+    order = (~_rising(values)).argsort(kind="stable")[:k]
+    return values.take(order), ids.take(order), float(maxima[-1])
+
+
+def _maxima(logits: Floats, stripes: int) -> Floats:
+    """The maximum of each column, at least ``stripes`` tall; shape (rows, n_vocab // stripes)."""
+    rows, n_vocab = logits.shape
+    width = n_vocab // stripes
+    body = stripes * width
+    maxima: Floats = np.maximum.reduce(logits[:, :body].reshape(rows, stripes, width), axis=1)
+    if rest := n_vocab - body:  # fewer than a stripe
+        np.maximum(maxima[:, :rest], logits[:, body:], out=maxima[:, :rest])
+    return maxima
 
 
 def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
     rows, n_vocab = logits.shape
-    id_bits = n_vocab.bit_length()
+    search = logits.size >= _WORTH_SEARCHING
     # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates.
-    stripes = math.isqrt(n_vocab // k)
-    width = n_vocab // stripes
-    body = stripes * width
-    maxima = logits[:, :body].reshape(rows, stripes, width).max(1)
-    edge = np.maximum(np.partition(maxima, width - k, axis=1)[:, width - k], _LOWEST)
-    peaks = np.maximum(maxima.max(1), logits[:, body:].max(1, initial=-np.inf))
-    keys = _sorted_keys(logits, _reaching(logits, maxima, edge), id_bits)
-    counts = np.bincount(keys >> (id_bits + 32), minlength=rows)
-    keys = keys if keys.size else np.zeros(1, np.int64)  # no row has a token above -inf
+    maxima = _maxima(logits, math.isqrt(n_vocab // k) if search else max(1, n_vocab // (4 * k)))
+    edge, peaks = _edge(maxima, k)
+    places = _reaching(logits, maxima, edge) if search else (logits >= edge).ravel().nonzero()[0]
+    flat = logits.ravel()
+    row = places // n_vocab
+    counts = np.bincount(row, minlength=rows)
+    best = _in_order(row, flat.take(places), places, logits.size.bit_length())
     ranks = np.arange(k)
-    best = keys.take((counts.cumsum() - counts)[:, None] + ranks, mode="clip")
-    values = _logits_of(best >> id_bits)
-    if counts.min() < k:
-        values[ranks >= counts[:, None]] = -np.inf
-    return values, best & ((1 << id_bits) - 1), peaks
+    best = best.take((counts.cumsum() - counts)[:, None] + ranks, mode="clip")
+    values, ids = flat.take(best), best - np.arange(0, logits.size, n_vocab)[:, None]
+    if np.minimum.reduce(counts) < k:
+        missing = ranks >= counts[:, None]
+        values[missing], ids[missing] = -np.inf, 0
+    return values, ids, peaks
+
+
+def _edge(maxima: Floats, k: int) -> tuple[Floats, Floats]:
+    """The k-th largest of each row, shape (rows, 1), and the largest, shape (rows,)."""
+    width = maxima.shape[1]
+    if width < _WORTH_PARTITION:
+        maxima = np.sort(maxima, axis=1)
+        return np.maximum(maxima[:, width - k, None], _LOWEST), maxima[:, -1]
+    edge = np.partition(maxima, width - k, axis=1)[:, width - k, None]
+    return np.maximum(edge, _LOWEST), np.maximum.reduce(maxima, axis=1)
 
 
 def _reaching(logits: Floats, maxima: Floats, edge: Floats) -> Ids:
     """Places in the flat logits of all that is not below its row's edge."""
     n_vocab, width = logits.shape[1], maxima.shape[1]
-    columns = np.flatnonzero(maxima >= edge[:, None])  # flat is much faster than by axes
+    columns = (maxima >= edge).ravel().nonzero()[0]  # flat is much faster than by axes
     rows = columns // width
     columns += rows * (n_vocab - width)
     near = columns[:, None] + np.arange(0, n_vocab - n_vocab % width, width)
-    found: Ids = near.ravel()[np.flatnonzero(logits.ravel()[near] >= edge[rows][:, None])]
+    found: Ids = near.ravel()[np.flatnonzero(logits.ravel()[near] >= edge[rows])]
     if rest := n_vocab % width:
-        last = np.flatnonzero(logits[:, n_vocab - rest :] >= edge[:, None])
+        last = np.flatnonzero(logits[:, n_vocab - rest :] >= edge)
         found = np.append(found, last + (last // rest + 1) * (n_vocab - rest))
     return found
 
 
-def _sorted_keys(logits: Floats, places: Ids, id_bits: int) -> Ids:
-    """Integers that order by row, then logit descending, then token id ascending; sorted."""
-    n_vocab = logits.shape[1]
-    bits = logits.ravel()[places].view(np.int32)
-    keys: Ids = places // n_vocab
-    ids = places - keys * n_vocab
-    keys <<= 32
-    keys += ~(bits ^ ((bits >> 31) & 0x7FFF_FFFF))
-    keys += 1 << 31
-    keys <<= id_bits
-    keys |= ids
+def _in_order(row: Ids, logits: Floats, places: Ids, bits: int) -> Ids:
+    """Places by row, then by logit, largest first, then by token id; each fits in ``bits``."""
+    keys = row << 32
+    keys -= _rising(logits)
+    keys <<= bits
+    keys |= places
     keys.sort()
-    return keys
+    keys &= (1 << bits) - 1
+    return keys if keys.size else np.zeros(1, np.int64)  # no row has a token above -inf
 
 
-def _logits_of(keys: Ids) -> Floats:
-    rising = ~((keys & 0xFFFF_FFFF) - (1 << 31)).astype(np.int32)
-    found: Floats = (rising ^ ((rising >> 31) & 0x7FFF_FFFF)).view(np.float32)
-    return found
+def _rising(logits: Floats) -> npt.NDArray[np.int32]:
+    """Integers that order as logits do; -0.0 is below 0.0."""
+    bits = logits.view(np.int32)
+    rising = bits >> 31
+    rising &= 0x7FFF_FFFF
+    rising ^= bits
+    return rising

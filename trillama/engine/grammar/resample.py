@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trillama.base.jobs import Mask
-from trillama.engine.sampling import RowSampler, draw_rows
+from trillama.engine.sampling import Rows, RowSampler
 
 
 def allowed(mask: Mask, n_vocab: int) -> npt.NDArray[np.int64]:
@@ -41,7 +41,7 @@ def draw_allowed(
     values = np.full((len(rows), width), -np.inf, np.float32)
     for at, (row, some) in enumerate(zip(rows, ids, strict=True)):
         values[at, : len(some)] = logits[row, some]
-    ranks = draw_rows(values, samplers).tolist()
+    ranks = Rows(samplers).draw(values).tolist()
     return [int(ids[at][rank]) if rank >= 0 else -1 for at, rank in enumerate(ranks)]
 
 
