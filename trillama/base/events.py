@@ -2,7 +2,8 @@
 
 Two vocabularies. The step loop speaks in tokens (``Admitted``, ``Sampled``, ``Ended``); the
 runner turns those into text for the Desk (``Text``, ``Done``). Exactly one ``Done`` or one raised
-error ends every accepted job.
+error ends every accepted job. What there is one of for each token is a struct of msgspec: it is
+made eight times as fast as a frozen dataclass, and no garbage collector looks at it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
 
 if TYPE_CHECKING:
     from .errors import TrillamaError
@@ -51,8 +54,7 @@ class TokenScores:
     top: tuple[tuple[int, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Sampled:
+class Sampled(msgspec.Struct, frozen=True, gc=False):
     """One generated token; end-of-generation tokens are reported by ``Ended`` alone.
 
     Attributes:
@@ -115,8 +117,7 @@ class Usage:
     accepted_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, gc=False):
     """Text that is safe to show: whole characters, and no part of a stop string.
 
     Attributes:

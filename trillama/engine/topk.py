@@ -90,7 +90,7 @@ def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
     rows, n_vocab = logits.shape
     search = logits.size >= _WORTH_SEARCHING
     # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates.
-    maxima = _maxima(logits, math.isqrt(n_vocab // k) if search else max(1, n_vocab // (4 * k)))
+    maxima = _maxima(logits, math.isqrt(n_vocab // k) if search else max(1, n_vocab // (6 * k)))
     edge, peaks = _edge(maxima, k)
     places = _reaching(logits, maxima, edge) if search else (logits >= edge).ravel().nonzero()[0]
     flat = logits.ravel()

@@ -120,12 +120,19 @@ class Plan:
             fillers: sequences that get a row for the others' sake, and where.
         """
         batch.clear()
+        if not (self.chunks or self.drafts or self.by_sequence or fillers) and all(
+            seat.pending == 1 for seat in self.heads
+        ):
+            places = [seat.place for seat in self.heads]
+            tokens = [seat.fresh[-1] for seat in self.heads]
+            batch.add_heads(tokens, [at.length for at in places], [at.id for at in places])
+            return
         runs = [*self._runs(), *(Run(at, start, _FILLER, 0) for at, start in fillers)]
         if self.by_sequence:
             runs.sort(key=lambda run: run.sequence)
         if len(runs) == len(self.heads) == self.new_tokens:
-            ids, starts, tokens, _ = zip(*runs, strict=True)
-            batch.add_heads([token for (token,) in tokens], starts, ids)
+            ids, starts, said, _ = zip(*runs, strict=True)
+            batch.add_heads([token for (token,) in said], starts, ids)
             return
         for run in runs:
             batch.add_run(run.sequence, run.start, np.asarray(run.tokens, np.int32))
