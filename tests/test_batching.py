@@ -512,15 +512,15 @@ def test_those_who_left_together_are_waited_for() -> None:
 
     for n in range(3):
         ask(f"a{n}")
-        assert batcher.linger == 0, "nobody has left yet"
+        assert batcher.linger() == 0, "nobody has left yet"
     while batcher.has_work:
         batcher.step()
     now += 5_000_000
     ask("b0")
     ask("b1")
-    assert batcher.linger > 0
+    assert batcher.linger() > 0
     ask("b2")
-    assert batcher.linger == 0
+    assert batcher.linger() == 0
     batcher.close()
 
 

@@ -25,6 +25,7 @@ from tests.support.runners import (
     settled,
     until,
 )
+from trillama.base.durations import SECOND
 from trillama.base.errors import (
     BadRequest,
     Busy,
@@ -34,10 +35,13 @@ from trillama.base.errors import (
     ShuttingDown,
 )
 from trillama.base.events import StopReason, Text
+from trillama.batching import Batcher
 from trillama.engine.base import DecodeStatus
 from trillama.engine.embedding import EmbeddingParams
 from trillama.engine.fake import FakeBackend, Hooks, babble, babble_for, count, fixed
+from trillama.engine.gang import PATIENCE_NS
 from trillama.runner_pool import MAILBOX, Runner, RunnerPool, RunnerState
+from trillama.runners.machine import EngineMachine
 from trillama.runners.vocabularies import MAX_TEXT
 
 
@@ -434,6 +438,32 @@ async def test_tokenizing_happens_on_its_own_threads(
         _, go_on = _hold_tokenizer(runner, monkeypatch)
         go_on.set()
         assert str(await runner.tokenize("x")).startswith("tokenizer:")
+
+
+async def test_prompts_that_are_made_ready_are_waited_for(
+    pool: RunnerPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle engine lingers with the first of a crowd while another prompt is on its way to it,
+    and no longer than that: also where the client of the other one leaves."""
+    now = 0
+    monkeypatch.setattr(Batcher.__init__, "__kwdefaults__", {"clock": lambda: now})
+    machine = EngineMachine(fake_spec(), FakeBackend(fixed("ok")))
+    machine.open()
+    machine.batcher.submit(job("x" * 1000))
+    assert machine.linger == 0, "a lone client is not held"
+    async with running(pool, fake_spec()) as runner:
+        reached, go_on = _hold_tokenizer(runner, monkeypatch)
+        async with trio.open_nursery() as client:
+            client.start_soon(runner.tokenize, "x")
+            await reached.wait()
+            machine.coming = runner._machine.coming
+            assert machine.linger == PATIENCE_NS / SECOND
+            now = PATIENCE_NS
+            assert machine.linger == 0, "not for ever"
+            client.cancel_scope.cancel()
+        assert runner._machine.coming == 0
+        go_on.set()
+    machine.close()
 
 
 def test_the_queue_is_as_long_for_streams_as_for_a_pool() -> None:

@@ -99,7 +99,7 @@ class Batcher:
         self._memory.expect(seat)
         self._seats[job.id] = seat
         self._line.join(seat)
-        self._gang.came(self._clock(), self._line.waiting)
+        self._gang.came(self._clock(), self._line.waiting, len(job.prompt))
 
     def cancel(self, job_id: str) -> None:
         """End a job in the next step; unknown and finished ones are ignored."""
@@ -133,10 +133,10 @@ class Batcher:
         """Whether a step could do anything before the next command arrives."""
         return self._awake
 
-    @property
-    def linger(self) -> int:
-        """Nanoseconds the next step may wait for jobs that are expected; 0 for none."""
-        return 0 if self._line.live else self._gang.linger(self._clock(), self._line.waiting)
+    def linger(self, coming: int = 0) -> int:
+        """Nanoseconds the next step may wait for jobs: ``coming`` of them, or such as left."""
+        waiting = self._line.waiting
+        return 0 if self._line.live else self._gang.linger(self._clock(), waiting, coming)
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""

@@ -4,6 +4,10 @@ Pure, used by ``batching``. Clients that were answered together ask again togeth
 milliseconds apart. Prompts computed in one batch cost less than one after the other, and answers
 begun in step stay in step, so an engine with nothing else to do waits for as many newcomers as just
 left. A lone client is never waited for by anybody: the first arrival is as many as left.
+
+Where nobody left, whose prompts are being made ready tells of a crowd: the first of it would begin
+alone and then be stalled by the prompts of the others. It waits for them in proportion to what the
+prompts that are there will take anyhow.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ MEMORY_NS = 300_000_000
 """After this nobody is expected back any more."""
 PATIENCE_NS = 40_000_000
 """Longest wait, from the first arrival."""
+TOKEN_NS = 50_000
+"""Of waiting for those who are nearly here, for each prompt token that is here."""
 
 
 class Gang:
@@ -24,6 +30,7 @@ class Gang:
         self._last_left = -MEMORY_NS
         self._expected = 0
         self._first_came = 0
+        self._tokens = 0
 
     def left(self, now: int) -> None:
         """An answer ended by itself."""
@@ -32,15 +39,24 @@ class Gang:
         self._left += 1
         self._last_left = now
 
-    def came(self, now: int, waiting: int) -> None:
-        """A job arrived; ``waiting`` counts it. The first one tells how many should follow."""
+    def came(self, now: int, waiting: int, tokens: int) -> None:
+        """A job with so many tokens arrived; ``waiting`` counts it, the first one tells how many
+        should follow."""
         if waiting == 1:
-            self._first_came = now
+            self._first_came, self._tokens = now, 0
             self._expected = self._left if now - self._last_left <= MEMORY_NS else 0
             self._left = 0
+        self._tokens += tokens
 
-    def linger(self, now: int, waiting: int) -> int:
-        """How long an engine without running jobs should wait for more; 0 means begin."""
-        if not 0 < waiting < self._expected:
+    def linger(self, now: int, waiting: int, coming: int = 0) -> int:
+        """How long an engine without running jobs should wait for more; 0 means begin.
+
+        Args:
+            coming: jobs whose prompts are being made ready.
+        """
+        if not waiting:
             return 0
-        return max(0, self._first_came + PATIENCE_NS - now)
+        patience = PATIENCE_NS if waiting < self._expected else 0
+        if coming:
+            patience = max(patience, min(PATIENCE_NS, self._tokens * TOKEN_NS))
+        return max(0, self._first_came + patience - now)

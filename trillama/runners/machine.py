@@ -35,6 +35,7 @@ class EngineMachine:
     Attributes:
         report: told the loaded fraction, on the engine thread.
         deliver: told what steps bring, as the next one begins to decode, on the engine thread.
+        coming: prompts that are being made ready for the engine; set on the trio thread.
         abort: set from any thread to give a load up at its next progress report.
         snapshot: the batcher's statistics of a moment ago; may be read from any thread.
         taken: memory that all of it was given, by what the library says.
@@ -49,6 +50,7 @@ class EngineMachine:
     def __init__(self, spec: RunnerSpec, backend: Backend) -> None:
         self.report: Callable[[float], None] = _tell_nobody
         self.deliver: Report | None = None
+        self.coming = 0
         self.abort = False
         self.snapshot: BatchStatistics | None = None
         self.taken = NOTHING
@@ -66,7 +68,7 @@ class EngineMachine:
     @property
     def linger(self) -> float:
         """Seconds the next step may wait for jobs that are expected."""
-        return self.batcher.linger / SECOND
+        return self.batcher.linger(self.coming) / SECOND
 
     def open(self) -> None:
         """Load the weights, open the context and prove both with one decode.

@@ -287,7 +287,11 @@ class Runner:
             self.vocabulary.tokenize, text, add_special=add_special, parse_special=parse_special
         )
         self._tokenizing += 1
-        return await self._tokenizers.run(tokenize, self._text_done)
+        self._machine.coming += 1
+        try:
+            return await self._tokenizers.run(tokenize, self._text_done)
+        finally:  # a prompt's task goes on from here to its submission without a pause
+            self._machine.coming -= 1
 
     async def guide(
         self, constraint: Constraint, reasoning: Reasoning | None, *, patient: bool = False
