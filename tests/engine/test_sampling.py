@@ -351,3 +351,24 @@ def test_rows_without_a_sampler_are_left_alone() -> None:
     assert tokens == [-1, int(before[1].argmax()), -1]
     assert (logits == before).all()
     assert sample_rows(logits[:0], []).shape == (0,)
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.3])
+@pytest.mark.parametrize("min_p", [0.0, 0.1])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_a_row_alone_gets_what_it_gets_among_others(
+    top_p: float, min_p: float, coarse: bool
+) -> None:
+    """The road of a lone row is another one, with equal logits and missing ones too."""
+    logits = random_rows(40, 500)
+    if coarse:
+        logits = np.round(logits)
+        logits[:, 20:] = -np.inf
+    options = {"top_p": top_p, "min_p": min_p, "temperature": 1.3, "top_k": 30}
+    alone, among = sampler(500, seed=5, **options), sampler(500, seed=5, **options)
+    other = sampler(500, temperature=0)
+    drawn = [int(sample_rows(row[None].copy(), [alone])[0]) for row in logits]
+    assert len(set(drawn)) > 5
+    assert drawn == [
+        int(sample_rows(np.stack([logits[0], row]), [other, among])[1]) for row in logits
+    ]

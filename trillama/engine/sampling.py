@@ -20,7 +20,7 @@ import numpy.typing as npt
 from trillama.base.options import Options
 
 from .penalties import RecentTokens, add_bias, penalise
-from .topk import Floats, Ids, top_k
+from .topk import Floats, Ids, top_k, top_k_of_row
 
 MAX_TOP_K = 256
 """Largest top_k worth doing here; llama.cpp's partial sort takes over beyond."""
@@ -176,6 +176,9 @@ class Rows:
         most = self._shapes.most
         if most < 1:
             raise ValueError("rows of Tier.CHAIN are sampled by their chains")
+        if len(self.samplers) == 1 and self._absent is None:
+            (draw,) = draws_of(self.samplers) if draws is None else draws
+            return np.array([self._draw_alone(logits[0], draw)], np.int32)
         if most == 1:
             chosen = logits.argmax(1)
             peaks = logits[np.arange(len(logits)), chosen]
@@ -191,6 +194,15 @@ class Rows:
             chosen = np.where(usable, chosen, -1)
         tokens: npt.NDArray[np.int32] = chosen.astype(np.int32)
         return tokens
+
+    def _draw_alone(self, row: Floats, draw: float) -> int:
+        """What the only row gets, the same as among others, in half as many calls."""
+        most = min(self._shapes.most, row.size)
+        if most == 1:
+            token = int(row.argmax())
+            return token if math.isfinite(row[token]) else -1
+        values, ids, peak = top_k_of_row(row, most)
+        return int(ids[self._shapes.rank_alone(values, draw)]) if math.isfinite(peak) else -1
 
 
 class Shapes:
@@ -240,6 +252,21 @@ class Shapes:
         passed = np.add.reduce(weights <= draws[:, None] * weights[:, -1:], axis=1, dtype=np.int64)
         ranks: Ids = np.minimum(passed, values.shape[1] - 1)
         return ranks
+
+    def rank_alone(self, values: Floats, draw: float) -> int:
+        """``rank_drawn`` of the only row, shape (k,): each filter keeps a first part of it."""
+        below = values.astype(np.float64)
+        below -= below[0]
+        count = below.size
+        if self._top_p is not None:
+            mass = np.add.accumulate(np.exp(below))
+            count = 1 + int(mass[:-1].searchsorted(float(self._top_p[0, 0]) * mass[-1]))
+        if self._log_min_p is not None:
+            least = float(self._log_min_p[0, 0])
+            count = min(count, int(np.count_nonzero(below >= least)))
+        weights = np.add.accumulate(np.exp(below[:count] / float(self._temperature[0, 0])))
+        passed = weights.searchsorted(draw * weights[-1], side="right")
+        return min(int(passed), values.size - 1)
 
 
 def sample_rows(
