@@ -70,6 +70,23 @@ async def test_ps_shows_what_a_cache_holds_and_saves(build: Callable[..., Any]) 
     assert 0 < cache["draft_accepted_count"] <= cache["draft_count"]
 
 
+async def test_a_prediction_is_guessed_from(build: Callable[..., Any]) -> None:
+    """Text that was never said: from its third token on it is there at once."""
+    house = await build(model("m"), script=fixed(NOVEL), speculation=True)
+    body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Go."}]}
+    for content in (NOVEL, [{"type": "text", "text": NOVEL}]):
+        body["prediction"] = {"type": "content", "content": content}
+        reply = (await ask(house, "POST", "/v1/chat/completions", body)).json()
+        assert reply["choices"][0]["message"]["content"] == NOVEL
+        details = reply["usage"]["completion_tokens_details"]
+        assert details["accepted_prediction_tokens"] >= len(NOVEL) - 8
+    for wrong in ({"type": "other", "content": "x"}, {"type": "content"}, "x"):
+        body["prediction"] = wrong
+        refused = await ask(house, "POST", "/v1/chat/completions", body)
+        assert refused.status == 400
+        assert refused.json()["error"]["param"].startswith("prediction")
+
+
 async def test_a_server_can_be_told_not_to_guess(build: Callable[..., Any]) -> None:
     """``SPECULATION=false`` is for all requests."""
     house = await build(model("m"), script=fixed(TEXT), speculation=False)

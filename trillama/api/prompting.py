@@ -7,6 +7,7 @@ cut is counted.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ class Prompt:
         reasoning: what may come before the answer proper; None where nothing may.
         ids: what calls get that have no id of their own.
         shown: control tokens that the parser has to see, with what they spell.
+        prediction: what is expected in the answer, int32, shape (n,), None for nothing.
     """
 
     tokens: Tokens
@@ -58,6 +60,7 @@ class Prompt:
     parser: AnswerParser | None = None
     ids: Ids = Ids.ANY
     shown: Mapping[int, str] = field(default_factory=dict)
+    prediction: Tokens | None = None
     reasoning: Reasoning | None = None
     rule: Constraint | None = None
     binding: Constraint | None = None
@@ -105,6 +108,14 @@ class Prompter:
             )
 
     async def make(self, limit: int, options: Options) -> Prompt:
+        """The prompt, see ``_make``, with what is expected in its answer."""
+        prompt = await self._make(limit, options)
+        if not (expected := self._request.prediction):
+            return prompt
+        tokens = await self._runner.tokenize(expected, add_special=False, parse_special=False)
+        return dataclasses.replace(prompt, prediction=tokens[:limit])
+
+    async def _make(self, limit: int, options: Options) -> Prompt:
         """The prompt, within ``limit`` positions for prompt and answer.
 
         Raises:

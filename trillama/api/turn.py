@@ -45,7 +45,6 @@ from .templates import go_source, prepare
 
 log = structlog.get_logger(__name__)
 
-
 NO_LIMIT = 2**31 - 1
 """Positions of a prompt that is only looked at."""
 
@@ -321,6 +320,7 @@ class Desk:
                 deadline=deadline.at,
                 submitted=time.monotonic_ns(),
                 shown=prompt.shown,
+                prediction=prompt.prediction,
             )
             turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started)
         except BaseException:

@@ -77,6 +77,8 @@ class Job:
         deadline: when it must be over, on trio's clock.
         submitted: monotonic nanoseconds.
         shown: control tokens that belong to the answer's text, with what they spell.
+        prediction: tokens the client expects in the answer, int32, shape (n,); it is only sooner
+            there where they come.
     """
 
     id: str
@@ -93,6 +95,7 @@ class Job:
     deadline: float = math.inf
     submitted: int = 0
     shown: Mapping[int, str] = field(default_factory=dict)
+    prediction: npt.NDArray[np.int32] | None = None
 
     @property
     def prefix_key(self) -> str:

@@ -49,6 +49,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
         parallel_tool_calls: the model may call several tools in one answer.
         constraint: what the answer must look like, None leaves it free.
         logprobs: None for none, else so many alternatives beside each token that was chosen.
+        prediction: text that much of the answer is expected to consist of, "" for none.
         prefix: tokens put before the prompt; None also means the model's stored messages apply.
         options: sampling options by name, as sent.
         think: None leaves it to the model.
@@ -72,6 +73,7 @@ class TurnRequest(msgspec.Struct, frozen=True, kw_only=True):
     parallel_tool_calls: bool = True
     constraint: Constraint | None = None
     logprobs: int | None = None
+    prediction: str = ""
     prefix: tuple[int, ...] | None = None
     options: dict[str, Any] = {}
     think: bool | str | None = None

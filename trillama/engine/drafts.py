@@ -26,11 +26,16 @@ SEARCHED = 32_768
 
 
 class PromptLookup:
-    """The tokens of one answer and its prompt, and what followed in like places."""
+    """The tokens of one answer and its prompt, and what followed in like places.
 
-    __slots__ = ("_count", "_known", "_seen", "_tokens")
+    Args:
+        expected: tokens that somebody expects in the answer; they count as said before all else.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_expected", "_known", "_seen", "_tokens")
+
+    def __init__(self, expected: Tokens | None = None) -> None:
+        self._expected = np.empty(0, np.int32) if expected is None else expected
         self._known: Tokens | None = None
         self._tokens: Tokens = np.empty(0, np.int32)
         self._count = self._seen = 0
@@ -44,8 +49,9 @@ class PromptLookup:
         """
         if known is not self._known or len(fresh) < self._seen:
             self._known, self._seen = known, 0
-            self._tokens = np.concatenate((known, np.empty(len(known) + 256, np.int32)))
-            self._count = len(known)
+            room = np.empty(len(known) + 256, np.int32)
+            self._tokens = np.concatenate((self._expected, known, room))
+            self._count = len(self._expected) + len(known)
         new = fresh[self._seen :]
         end = self._count + len(new)
         if end > len(self._tokens):
@@ -55,8 +61,8 @@ class PromptLookup:
 
     @property
     def tokens(self) -> Tokens:
-        """All there are, int32, shape (n,); valid until the next ``follow``."""
-        return self._tokens[: self._count]
+        """Those of prompt and answer, int32, shape (n,); valid until the next ``follow``."""
+        return self._tokens[len(self._expected) : self._count]
 
     def propose(self, most: int) -> list[int]:
         """What may come next, at most so many tokens; empty where nothing is like this place."""

@@ -34,7 +34,7 @@ class Guesser:
         source: that of the guesses that are being computed.
     """
 
-    lookup: PromptLookup = field(default_factory=PromptLookup)
+    lookup: PromptLookup
     by_lookup: Trust = field(default_factory=Trust)
     by_model: Trust = field(default_factory=Trust)
     source: Trust = field(init=False)
@@ -164,7 +164,7 @@ class Speculation:
 
     def _guesser(self, seat: Seat) -> Guesser:
         if seat not in self._guessers:
-            self._guessers[seat] = Guesser()
+            self._guessers[seat] = Guesser(PromptLookup(seat.job.prediction))
         return self._guessers[seat]
 
     def learn(self, drafts: dict[Seat, list[int]], elapsed: int) -> None:

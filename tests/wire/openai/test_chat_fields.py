@@ -84,7 +84,7 @@ TABLE: dict[str, Row] = {
     "functions": Refused([{"name": "w"}]),
     "modalities": Refused(["text", "audio"]),
     "moderation": Refused({"model": "x"}),
-    "prediction": Refused({"type": "content", "content": "x"}),
+    "prediction": Effect({"type": "content", "content": "x"}, {"prediction": "x"}),
     "service_tier": Refused("flex"),
     "store": Refused(True),
     "verbosity": Refused("low"),

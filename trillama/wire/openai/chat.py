@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,7 +12,7 @@ from ...base.turns import ToolChoice, ToolMode, TurnRequest
 from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
-from .messages import ChatMessage, conversation, tool_definitions
+from .messages import ChatMessage, Part, content, conversation, tool_definitions
 from .sampling import (
     Sampling,
     choices_of,
@@ -46,6 +46,13 @@ class ResponseFormat(msgspec.Struct, kw_only=True):
     schema: Any = None
 
 
+class Prediction(msgspec.Struct, kw_only=True):
+    """Text that the answer is expected to repeat; it is sooner there as far as it does."""
+
+    type: Literal["content"]
+    content: str | list[Part]
+
+
 class ChatRequest(Sampling, kw_only=True):
     """Body of ``/v1/chat/completions``; extras of ``Sampling`` are trillama's own."""
 
@@ -70,7 +77,7 @@ class ChatRequest(Sampling, kw_only=True):
     functions: Any = None
     modalities: Any = None
     moderation: Any = None
-    prediction: Any = None
+    prediction: Prediction | None = None
     service_tier: Any = None
     store: Any = None
     verbosity: Any = None
@@ -95,7 +102,6 @@ REFUSED: Refusals = {
     "functions": ([],),
     "modalities": (["text"],),
     "moderation": (),
-    "prediction": (),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "verbosity": ("medium",),
@@ -129,6 +135,7 @@ def chat_turns(request: ChatRequest) -> list[TurnRequest]:
         parallel_tool_calls=request.parallel_tool_calls is not False,
         constraint=grammar_constraint(request.grammar, _constraint(request.response_format)),
         logprobs=_logprobs(request),
+        prediction=_predicted(request.prediction),
         options=options_of(request, limit),
         think=think_of(_effort(request)),
         keep_alive=keep_alive_of(request),
@@ -136,6 +143,16 @@ def chat_turns(request: ChatRequest) -> list[TurnRequest]:
         truncate=request.truncate,
     )
     return several(turn, choices_of(request))
+
+
+def _predicted(prediction: Prediction | None) -> str:
+    """The text that is expected, all of its parts together."""
+    if prediction is None:
+        return ""
+    text, images = content(prediction.content, "prediction.content")
+    if images:
+        raise BadField("prediction.content", "a prediction is text")
+    return text
 
 
 def several(turn: TurnRequest, count: int) -> list[TurnRequest]:
