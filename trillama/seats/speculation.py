@@ -109,9 +109,10 @@ class Speculation:
         room = min(room, free)
         if not self._on or not plan.heads or plan.chunks or several or room <= 0:
             return
-        able = [seat for seat in plan.heads if most_drafted(seat) > 0]
         terms = self._terms = Terms(len(plan.heads), room, *self._prices(plan, cells))
-        if not able or not share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row))[0]:
+        worth = share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row))[0]
+        able = [seat for seat in plan.heads if most_drafted(seat) > 0] if worth else []
+        if not able:
             self._price.rest()
             return
         plan.drafts = self._looked_up(able, terms)
