@@ -128,6 +128,7 @@ async def _receive(stream: trio.SocketStream, reader: ReplyReader, reply: Reply)
         now = time.perf_counter()
         for event in reader.feed(bytes(data)):
             _note(reply, event, now)
+    reply.retry_after = reader.retry_after
 
 
 def _note(reply: Reply, event: Event, now: float) -> None:

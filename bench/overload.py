@@ -4,13 +4,14 @@
 
 The same requests are sent by as many clients as the pool holds and by all, in turns. The many have
 eight keys, some with seven times as many clients as others: equal keys should get equal numbers of
-tokens for as long as all of them want more. Then the queue is made short and kept full, and probes
-ask how soon somebody is told to come back.
+tokens for as long as all of them want more. Then the queue is made short and kept full by as many
+clients, who come back when they are told to, and probes ask how soon somebody is told so.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ import msgspec
 import trio
 
 from bench import machine
-from bench.load import Load, Target, measure, run_load, stream_once
+from bench.load import Load, Target, measure, stream_once
 from bench.make_model import ModelShape, given_or_made
 from bench.report import RESULTS
 from bench.servers import Setup, open_server
@@ -98,6 +99,29 @@ def judge(replies: dict[int, list[Reply]], pool: int) -> Crowd:
     )
 
 
+async def keep_full(target: Target, load: Load) -> None:
+    """Send requests until cancelled. A client that is refused does as well-behaved ones do: it
+    waits as long as it was told, and up to half of that longer, so that not all come back at once.
+
+    Raises:
+        RuntimeError: a request failed otherwise than by a refusal.
+    """
+
+    async def client(number: int) -> None:
+        dice = random.Random(number)
+        while True:
+            prompt = load.prompt(dice.getrandbits(32))
+            reply = await stream_once(target, prompt, load.new_tokens)
+            if reply.retry_after:
+                await trio.sleep(reply.retry_after * dice.uniform(1.0, 1.5))
+            elif reply.error:
+                raise RuntimeError(f"a request failed: {reply.error}")
+
+    async with trio.open_nursery() as nursery:
+        for number in range(load.clients):
+            nursery.start_soon(client, number)
+
+
 async def probe(target: Target, load: Load) -> list[float]:
     """Seconds until each of PROBES requests was told to come back, while the queue is full."""
     found: list[float] = []
@@ -106,7 +130,7 @@ async def probe(target: Target, load: Load) -> list[float]:
         httpx.AsyncClient(base_url=target.url, trust_env=False, timeout=60) as client,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(run_load, target, load)
+        nursery.start_soon(keep_full, target, load)
         until = time.perf_counter() + load.seconds
         while len(found) < PROBES and time.perf_counter() < until:
             begin = time.perf_counter()
@@ -146,7 +170,7 @@ def main(model: Path | None, pool: int, clients: int, pairs: int, threads: int, 
                 crowds.append(many)
                 print(f"{pool} clients: {few.output_rate:.0f} tokens/s, {clients}: {many}")
         with open_server("trillama", replace(setup, queue=pool // 2)) as server:
-            busy = replace(crowd, clients=2 * pool, requests=10**6, seconds=40)
+            busy = replace(crowd, seconds=40)
             told = trio.run(probe, server.target, busy)
     print(f"rate: {median([c.rate / r for c, r in zip(crowds, full, strict=True)]):.2f} times")
     print(f"fairness over {len(KEYS)} keys: {median([c.jain for c in crowds]):.3f}")

@@ -16,6 +16,7 @@ class Reply(msgspec.Struct):
         sent: when the request had been written.
         texts: when each piece of text arrived, in order.
         ended: when the last byte arrived.
+        retry_after: seconds after which a refused client should come back; 0 where none is named.
     """
 
     sent: float
@@ -25,6 +26,7 @@ class Reply(msgspec.Struct):
     cached_tokens: int = 0
     output_tokens: int = 0
     error: str | None = None
+    retry_after: int = 0
 
 
 class Summary(msgspec.Struct):

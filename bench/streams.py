@@ -165,7 +165,8 @@ class _Body:
 
 
 class ReplyReader:
-    """One HTTP reply, fed in pieces of any size. `complete` turns true with its last byte."""
+    """One HTTP reply, fed in pieces of any size. `complete` turns true with its last byte,
+    `retry_after` is what its head says, in seconds."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._parse = dialect.parse
@@ -174,6 +175,7 @@ class ReplyReader:
         self._status = 0
         self._body: _Body | None = None
         self.complete = False
+        self.retry_after = 0
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next bytes (empty: the server closed). Raises BadReply."""
@@ -200,6 +202,8 @@ class ReplyReader:
         self._status = _parse_status(status)
         headers = {k.strip().lower(): v.strip() for k, _, v in (f.partition(b":") for f in fields)}
         chunked = headers.get(b"transfer-encoding", b"").lower() == b"chunked"
+        after = headers.get(b"retry-after", b"")
+        self.retry_after = int(after) if after.isdigit() else 0
         length = headers.get(b"content-length")
         self._body = _Body(chunked, 0 if chunked else int(length) if length else None)
         self._raw = rest

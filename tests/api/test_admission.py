@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.house import House, Reply, Wire, ask, connect, model
+from trillama.api import doorkeeper
 from trillama.engine.base import Batch
 from trillama.engine.fake import babble, count
 
@@ -85,6 +86,26 @@ async def test_a_full_queue_refuses_at_once_in_every_dialect(build: Callable[...
             assert min(times) < LIMIT
     hold.open()
     await house.until(house.at_rest)
+
+
+async def test_a_refusal_needs_no_look_at_the_store(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a name meant a moment ago is enough to say no; to say yes it is looked up."""
+    monkeypatch.setattr(doorkeeper, "TRUSTED", 3600.0)
+    house, hold = await full_house(build, 4)
+    looked: list[object] = []
+    find = house.server.desk.models.find
+    monkeypatch.setattr(
+        house.server.desk.models, "find", lambda wanted: looked.append(wanted) or find(wanted)
+    )
+    body = {"model": "m", "prompt": "x"}
+    assert (await ask(house, "POST", "/api/generate", body)).status == 503
+    assert not looked
+    hold.open()
+    await house.until(house.at_rest)
+    assert (await ask(house, "POST", "/api/generate", body)).status == 200
+    assert looked
 
 
 async def test_one_client_with_all_places_does_not_keep_out_others(

@@ -108,6 +108,14 @@ def test_another_status_than_200_carries_its_words() -> None:
     assert "not found" in event.error
 
 
+def test_a_refusal_says_when_to_come_back() -> None:
+    """In whole seconds; a reply whose head says nothing of it means at once."""
+    refused, plain = ReplyReader(DIALECTS["ollama"]), ReplyReader(DIALECTS["ollama"])
+    refused.feed(b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n")
+    plain.feed(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+    assert (refused.retry_after, plain.retry_after) == (7, 0)
+
+
 @pytest.mark.parametrize(
     ("api", "line"),
     [

@@ -31,7 +31,7 @@ from ..prompts.parsers.forced import bound, forced
 from ..prompts.parsers.harmony import HARMONY, channels
 from ..prompts.parsers.reader import Reader
 from ..prompts.parsers.thinking import ThinkingSplitter
-from ..runner_pool import Tokenizer
+from ..runner_pool import Runner, Tokenizer
 from .filling import fill_prompt
 from .templates import chat_template, fills_gaps, insert
 
@@ -348,3 +348,10 @@ def _cut(tokens: Tokens, room: int, keep: int) -> Tokens:
         return tokens
     keep = min(max(keep, 0), room // 2)
     return np.concatenate((tokens[:keep], tokens[len(tokens) - (room - keep) :]))
+
+
+def room_for(runner: Runner, options: Options) -> int:
+    """Positions a request may use: what it asked for, within the pool and the training."""
+    most, trained = runner.limits.sequence_cells, runner.facts.train_context
+    most = min(most, trained) if trained > 0 else most
+    return min(options.num_ctx, most) if options.num_ctx > 0 else most

@@ -38,8 +38,9 @@ from ..prompts.pictures import tagged
 from ..runner_pool import Answer, Tokenizer
 from .adapters import AdapterBook, lease_with
 from .callers import Deadline
+from .doorkeeper import Doorkeeper
 from .logprobs import token_logprobs
-from .prompting import Prompt, Prompter, Tokens, conversation
+from .prompting import Prompt, Prompter, Tokens, conversation, room_for
 from .specs import runner_spec
 from .templates import go_source, prepare
 
@@ -210,6 +211,7 @@ class Desk:
         self.scheduler = scheduler
         self.settings = settings
         self._adapters = AdapterBook(self.find)
+        self._doorkeeper = Doorkeeper()
 
     async def find(self, name: str) -> InstalledModel:
         """The installed model a client means.
@@ -295,14 +297,15 @@ class Desk:
         self, request: TurnRequest, job_id: str, caller: Caller, deadline: Deadline
     ) -> Turn:
         started = time.monotonic_ns()
+        self._doorkeeper.check(request.model, caller.client)
         model = await self.find(request.model)
         options = _check(model, request)
         deadline.obey(options)
         await _prepare(model, request)
         lease, adapters = await self.acquire(model, options, request.keep_alive, request.adapters)
         try:
-            lease.runner.check_room(caller.client)
-            limit = _limit(lease, options)
+            self._doorkeeper.enter(request.model, lease.runner, caller.client)
+            limit = room_for(lease.runner, options)
             prompter = Prompter(lease.runner, model, request, _think(model, request))
             prompt = await prompter.make(limit, options)
             job = Job(
@@ -390,11 +393,3 @@ def _think(model: InstalledModel, request: TurnRequest) -> bool | str | None:
     if request.think is None and THINKING in model.capabilities:
         return True
     return request.think
-
-
-def _limit(lease: Lease, options: Options) -> int:
-    """Positions a request may use: what it asked for, within the pool and the training."""
-    most = lease.runner.limits.sequence_cells
-    trained = lease.runner.facts.train_context
-    most = min(most, trained) if trained > 0 else most
-    return min(options.num_ctx, most) if options.num_ctx > 0 else most
