@@ -21,6 +21,8 @@ from trillama.base.progress import Progress
 from trillama.models.create import Recipe, build, create, recipe_of_modelfile
 from trillama.models.create.recipe import read_info
 from trillama.models.describe import modelfile_text
+from trillama.models.footprint import footprint
+from trillama.models.gguf import read_gguf
 from trillama.models.installed import InstalledModel
 from trillama.models.manifest import Config
 from trillama.models.modelfile import instructions, parse
@@ -260,6 +262,19 @@ def test_adapters_and_drafts(store: ModelStore) -> None:
         store.blobs.path(Digest(raw(store)["config"]["digest"])).read_bytes()
     )
     assert len(model.adapters) == 1
+
+
+def test_of_several_weights_the_last_are_used(store: ModelStore) -> None:
+    """As with Ollama; memory is reckoned, and adapters are checked, by those that are loaded."""
+    bare = with_data(header(llama(), [("token_embd.weight", (64, 5), 8, 0)]), 340)
+    whole = small_model()
+    model, _ = make(store, files={"a.gguf": bare, "b.gguf": whole, "c.gguf": ADAPTER})
+    assert [kind for kind, _ in layers(store)] == ["model", "model", "adapter"]
+    assert model.weights is not None
+    assert model.weights.read_bytes() == whole
+    assert model.footprint == footprint(read_gguf(model.weights, keep_arrays=512))
+    with pytest.raises(BadRequest, match=r"no weights 'output_norm\.weight'"):
+        make(store, "y", files={"a.gguf": whole, "b.gguf": bare, "c.gguf": ADAPTER})
 
 
 def shards(count: int = 3, **changes: Any) -> dict[str, bytes]:

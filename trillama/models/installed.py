@@ -7,7 +7,7 @@ of weights by digest, since reading a vocabulary takes some 50 ms and weights ne
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -220,17 +220,16 @@ def read_installed(
         system=reader.text(media.SYSTEM),
         parameters=reader.parameters(),
         messages=reader.messages(),
-        footprint=_footprint([cache.get(layer.blob) for layer in models], map(cache.get, drafts)),
+        footprint=_footprint(facts, map(cache.get, drafts)),
         licenses=reader.digests(media.LICENSE),
     )
 
 
 def _footprint(
-    weights: Sequence[WeightFacts | None], drafts: Iterable[WeightFacts | None]
+    weights: WeightFacts | None, drafts: Iterable[WeightFacts | None]
 ) -> Footprint | None:
     """What a model takes together with its draft; None where its file is not one that is known."""
-    first = weights[-1] if len(weights) == 1 else None
-    if first is None or first.footprint is None:
+    if weights is None or weights.footprint is None:
         return None
     draft = next((one.footprint for one in list(drafts)[-1:] if one), None)
-    return first.footprint.beside(draft) if draft else first.footprint
+    return weights.footprint.beside(draft) if draft else weights.footprint
