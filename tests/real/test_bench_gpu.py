@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.gpu.results import load
 from bench.gpu.tables import format_tables
 
@@ -18,6 +20,7 @@ def run_stages(work: Path, only: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_stages_run_from_models_to_tables(tmp_path: Path) -> None:
     """A toy is made, probed and served under load; figures and gaps are both in the tables, and a
     second run measures nothing again."""
