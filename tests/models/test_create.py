@@ -231,6 +231,15 @@ def test_bad_info(fields: dict[str, Any], message: str) -> None:
     assert caught.value.message == message
 
 
+def test_a_draft_of_other_tokens_is_refused(store: ModelStore) -> None:
+    """It could never guess anything; the message has both counts, and no model is left behind."""
+    make(store, "base", files={"w.gguf": small_model()})
+    other = small_model(**{"tokenizer.ggml.tokens": ["a", "b"]})
+    with pytest.raises(BadRequest, match=r"a vocabulary of 2 tokens, the model one of \d+"):
+        make(store, base="base", drafts={"d.gguf": other})
+    assert [one.name.model for one in store.installed()] == ["base"]
+
+
 # -- several files --------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from trillama.prompts.known import detect_template
 from .. import manifest as media
 from ..adapters import check_adapter
 from ..capabilities import size_text, weight_facts
-from ..gguf import GgufFile, read_gguf
+from ..gguf import GgufArray, GgufFile, read_gguf
 from ..holds import Hold
 from ..installed import InstalledModel
 from ..manifest import Config, Layer, Manifest, config_bytes, go_document, manifest_bytes
@@ -135,6 +135,8 @@ def create(store: ModelStore, recipe: Recipe, tell: Tell) -> InstalledModel:
         if recipe.adapters or recipe.files:
             _check_adapters(builder)
         _take_extra(builder, recipe.drafts, media.DRAFT)
+        if recipe.drafts:
+            _check_drafts(builder)
         _take_texts(builder, recipe)
         data = _manifest(builder)
         builder.say("writing manifest")
@@ -278,18 +280,39 @@ def _take_extra(builder: _Builder, files: dict[str, Digest], kind: str) -> None:
 
 def _check_adapters(builder: _Builder) -> None:
     """See that adapters fit the weights, where those can be read."""
-    if all(layer.media_type != media.ADAPTER for layer, _ in builder.layers):
-        return
-    headers: dict[str, list[GgufFile]] = {media.MODEL: [], media.ADAPTER: []}
-    for layer, _ in builder.layers:
-        if layer.media_type in headers:
-            try:
-                header = read_gguf(builder.store.blobs.path(layer.blob), keep_arrays=0)
-            except (CorruptModel, NotFound):
-                return  # said when the model is used
-            headers[layer.media_type].append(header)
-    for adapter in headers[media.ADAPTER]:
-        check_adapter(adapter, headers[media.MODEL][-1])
+    models, adapters = _headers(builder, media.MODEL), _headers(builder, media.ADAPTER)
+    for adapter in adapters if models else ():
+        check_adapter(adapter, models[-1])
+
+
+def _check_drafts(builder: _Builder) -> None:
+    """See that a draft has as many tokens as the model; whether they are the same, a load tells."""
+    counts = [
+        [_tokens(header) for header in _headers(builder, kind)]
+        for kind in (media.MODEL, media.DRAFT)
+    ]
+    for own in counts[0][-1:]:
+        for other in counts[1]:
+            if own and other and own != other:
+                raise BadRequest(
+                    f"the DRAFT has a vocabulary of {other} tokens, the model one of {own}: "
+                    "a draft must have the vocabulary of the model it guesses for"
+                )
+
+
+def _tokens(header: GgufFile) -> int:
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    return tokens.count if isinstance(tokens, GgufArray) else 0
+
+
+def _headers(builder: _Builder, kind: str) -> list[GgufFile]:
+    """Headers of all layers of a kind; none where one cannot be read, which its use will tell."""
+    paths = [builder.store.blobs.path(layer.blob) for layer, _ in builder.layers
+             if layer.media_type == kind]  # fmt: skip
+    try:
+        return [read_gguf(path, keep_arrays=0) for path in paths]
+    except (CorruptModel, NotFound):
+        return []
 
 
 def _take_texts(builder: _Builder, recipe: Recipe) -> None:
