@@ -120,20 +120,15 @@ class Plan:
             fillers: sequences that get a row for the others' sake, and where.
         """
         batch.clear()
-        if not (self.chunks or self.drafts or self.by_sequence or fillers) and all(
-            seat.pending == 1 for seat in self.heads
-        ):
-            places = [seat.place for seat in self.heads]
-            tokens = [seat.fresh[-1] for seat in self.heads]
+        if not (self.chunks or fillers) and len(self.heads) == self.new_tokens:
+            heads = self.sampled  # one row each: no runs need be made
+            places = [seat.place for seat in heads]
+            tokens = [seat.fresh[-1] for seat in heads]
             batch.add_heads(tokens, [at.length for at in places], [at.id for at in places])
             return
         runs = [*self._runs(), *(Run(at, start, _FILLER, 0) for at, start in fillers)]
         if self.by_sequence:
             runs.sort(key=lambda run: run.sequence)
-        if len(runs) == len(self.heads) == self.new_tokens:
-            ids, starts, said, _ = zip(*runs, strict=True)
-            batch.add_heads([token for (token,) in said], starts, ids)
-            return
         for run in runs:
             batch.add_run(run.sequence, run.start, np.asarray(run.tokens, np.int32))
             if run.wanted:
