@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,17 @@ def test_what_was_found_is_used_the_next_time(tmp_path: Path) -> None:
     other = later.place(model("b"))
     assert other is not None
     assert other.total == guessed.total
+
+
+def test_what_is_taken_with_a_draft_teaches_nothing_without_it() -> None:
+    """A draft that could not be used leaves less taken; the model alone is not smaller for that."""
+    room, alone = Room(lambda: machine(host=64)), model("a")
+    drafting = dataclasses.replace(alone, draft="/small")
+    before = room.place(alone)
+    assert before is not None
+    room.note(drafting, use_of(alone.context).cells, Taken(host=before.total - GIB))
+    assert room.place(alone) == before
+    assert room.place(drafting) != before
 
 
 def test_it_decides_what_fits() -> None:

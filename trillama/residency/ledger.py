@@ -38,7 +38,7 @@ class Ledger:
         self._known = _read(path) if path else {}
 
     def surplus(self, weights: str, use: Use) -> int:
-        """What a file of weights in such a context takes beyond its estimate; 0 if never seen."""
+        """What these files in such a context take beyond their estimate; 0 if never seen."""
         return self._known.get(_key(weights, use), 0)
 
     def note(self, weights: str, use: Use, surplus: int) -> None:
@@ -61,8 +61,8 @@ class Ledger:
 
 
 def _key(weights: str, use: Use) -> str:
-    """Of a file's name, which is its digest, and how it is used."""
-    told = msgspec.json.encode((Path(weights).name, use))
+    """Of the names of files, which are their digests, and how they are used."""
+    told = msgspec.json.encode((weights, use))
     return hashlib.sha256(told).hexdigest()[:24]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -68,7 +69,7 @@ class Room:
         )
         use = use_of(spec.context)
         model = msgspec.structs.replace(
-            spec.footprint, surplus=self._ledger.surplus(spec.path, use)
+            spec.footprint, surplus=self._ledger.surplus(_files(spec), use)
         )
         return place(model, use, self._devices(), wish)
 
@@ -90,7 +91,7 @@ class Room:
         if taken is not None and taken.total and cells:
             wanted = use_of(spec.context)
             if cells == wanted.cells:
-                self._ledger.note(spec.path, wanted, taken.total - held.total)
+                self._ledger.note(_files(spec), wanted, taken.total - held.total)
             held = msgspec.structs.replace(held, host=taken.host, gpu=taken.gpu)
         self._held[spec.key] = held
 
@@ -184,6 +185,11 @@ def use_of(params: ContextParams, cells: int = 0) -> Use:
         cache_type_v=checked.cache_type_v,
         flash_attention=checked.flash_attention is not False,
     )
+
+
+def _files(spec: RunnerSpec) -> str:
+    """Names of the weights and of the draft: what is taken with one teaches nothing without it."""
+    return " ".join(Path(one).name for one in (spec.path, spec.draft) if one)
 
 
 def _gib(size: int) -> str:
