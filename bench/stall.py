@@ -3,12 +3,15 @@
     python -m bench.stall --model m.gguf --streams 16 --prompt-tokens 12000
 
 Streams run until they flow evenly, then one long prompt arrives. What the streams do from its
-arrival to its first token is set against what they did just before. trillama runs twice, with its
-step budget off and on; rivals have none.
+arrival to its first token is set against what they did just before, and, with `--control`, against
+what the same streams do at the same length when nothing arrives: a stream gets slower as it grows,
+and while a prompt of minutes is read it grows a lot. trillama runs twice, with its step budget off
+and on; rivals have none.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +32,8 @@ from bench.stats import Reply, median, percentile
 
 #: Texts of every stream before the long prompt is sent; enough for a median.
 SETTLED = 24
+#: So many gaps of an undisturbed stream on either side tell what is usual at a length.
+AROUND = 8
 POLL = 0.02
 
 
@@ -40,6 +45,7 @@ class Question:
     prompt_tokens: int
     new_tokens: int
     seconds: float
+    control: bool = False
 
     @property
     def cells(self) -> int:
@@ -47,7 +53,12 @@ class Question:
 
 
 class Answer(msgspec.Struct):
-    """Milliseconds; `ratio` is worst over median. `ended_early` streams did not see the end."""
+    """Milliseconds; `ratio` is worst over median. `ended_early` streams did not see the end.
+
+    Attributes:
+        own_gap: the usual gap of undisturbed streams as long as these were at the end.
+        own_ratio: the most that a gap was, in usual ones of undisturbed streams of its length.
+    """
 
     who: str
     median_gap: float
@@ -58,6 +69,8 @@ class Answer(msgspec.Struct):
     slowdown: float
     ended_early: int
     errors: int
+    own_gap: float = math.nan
+    own_ratio: float = math.nan
 
 
 def judge(who: str, streams: Sequence[Reply], long: Reply) -> Answer:
@@ -83,6 +96,27 @@ def judge(who: str, streams: Sequence[Reply], long: Reply) -> Answer:
     )
 
 
+def against_own(
+    answer: Answer, streams: Sequence[Reply], long: Reply, control: Sequence[Reply]
+) -> Answer:
+    """The same with the figures of `control`, streams that nothing disturbed."""
+    until = long.texts[0] if long.texts else long.ended
+    rows = [[b - a for a, b in pairwise(r.texts)] for r in control]
+    shortest = min(map(len, rows))
+    usual = [
+        median([gap for row in rows for gap in row[max(0, i - AROUND) : i + AROUND + 1]])
+        for i in range(shortest)
+    ]
+    ratios = [
+        (b - a) / usual[min(i, shortest - 1)]
+        for r in streams
+        for i, (a, b) in enumerate(pairwise(r.texts))
+        if long.sent < b <= until
+    ]
+    worst = max(ratios, default=math.nan)
+    return msgspec.structs.replace(answer, own_gap=1e3 * usual[-1], own_ratio=worst)
+
+
 async def wait_until(condition: Callable[[], bool]) -> None:
     """Look again and again: the replies tell nobody when they grow, to stay cheap."""
     while not condition():  # noqa: ASYNC110
@@ -91,21 +125,38 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 async def experiment(target: Target, question: Question) -> tuple[list[Reply], Reply]:
     """Let streams flow, send the long prompt, stop at its first text or at the time limit."""
-    short = Load(question.streams, 32, question.new_tokens, question.streams, seed=1)
     long_load = Load(1, question.prompt_tokens, 8, 1, seed=2)
     streams = [Reply(0.0, [], 0.0) for _ in range(question.streams)]
     long = Reply(0.0, [], 0.0)
     with trio.move_on_after(question.seconds):
         async with trio.open_nursery() as nursery:
-            for i, reply in enumerate(streams):
-                body = (short.prompt(i), question.new_tokens)
-                nursery.start_soon(stream_into, reply, target, *body)
+            start_streams(nursery, streams, target, question.new_tokens)
             await wait_until(lambda: min(len(r.texts) for r in streams) >= SETTLED)
             nursery.start_soon(stream_into, long, target, long_load.prompt(0), 8)
             await wait_until(lambda: bool(long.texts or long.ended))
             nursery.cancel_scope.cancel()
     long.ended = long.ended or time.perf_counter()
     return streams, long
+
+
+def start_streams(
+    nursery: trio.Nursery, replies: Sequence[Reply], target: Target, new_tokens: int, seed: int = 1
+) -> None:
+    """A short request of `new_tokens` for each reply."""
+    load = Load(len(replies), 32, new_tokens, len(replies), seed=seed)
+    for i, reply in enumerate(replies):
+        nursery.start_soon(stream_into, reply, target, load.prompt(i), new_tokens)
+
+
+async def undisturbed(target: Target, question: Question, texts: int) -> list[Reply]:
+    """Streams like those of the experiment, alone, until each has got so many texts."""
+    streams = [Reply(0.0, [], 0.0) for _ in range(question.streams)]
+    with trio.move_on_after(question.seconds):
+        async with trio.open_nursery() as nursery:
+            start_streams(nursery, streams, target, question.new_tokens, seed=4)
+            await wait_until(lambda: min(len(r.texts) for r in streams) >= texts)
+            nursery.cancel_scope.cancel()
+    return streams
 
 
 def ask(who: str, setup: Setup, question: Question) -> Answer:
@@ -119,15 +170,22 @@ def ask_running(label: str, target: Target, question: Question) -> Answer:
     """A server that runs already."""
     warm_up = Reply(0.0, [], 0.0)
     trio.run(stream_into, warm_up, target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
-    return judge(label, *trio.run(experiment, target, question))
+    streams, long = trio.run(experiment, target, question)
+    answer = judge(label, streams, long)
+    if not question.control:
+        return answer
+    longest = max(len(r.texts) for r in streams)
+    control = trio.run(undisturbed, target, question, longest)
+    return against_own(answer, streams, long, control)
 
 
 def format_answers(answers: Sequence[Answer]) -> str:
     head = f"{'':24}{'median gap':>12}{'p99':>9}{'worst':>9}{'worst/median':>14}{'long TTFT':>11}"
-    lines = [head + "   (ms)"]
+    lines = [f"{head}{'own gap':>9}{'worst/own':>11}   (ms)"]
     for a in answers:
         gaps_text = f"{a.median_gap:12.1f}{a.gap_p99:9.1f}{a.worst_gap:9.1f}"
-        lines.append(f"{a.who:24}{gaps_text}{a.ratio:13.1f}x{a.long_ttft:11.0f}")
+        own = f"{a.own_gap:9.1f}{a.own_ratio:10.1f}x"
+        lines.append(f"{a.who:24}{gaps_text}{a.ratio:13.1f}x{a.long_ttft:11.0f}{own}")
         if a.errors or a.ended_early:
             lines.append(f"  ! {a.errors} errors, {a.ended_early} streams ended early")
     return "\n".join(lines)
@@ -141,6 +199,7 @@ def format_answers(answers: Sequence[Answer]) -> str:
 @click.option("--prompt-tokens", default=12000, show_default=True)
 @click.option("--new-tokens", default=900, show_default=True, help="at most, of each stream")
 @click.option("--seconds", default=240.0, show_default=True, help="time limit of each run")
+@click.option("--control", is_flag=True, help="the streams once more, with nothing arriving")
 @click.option("--threads", default=os.cpu_count() or 1, show_default=True)
 def main(model: Path, who: str, budgets: str, threads: int, **numbers: Any) -> None:
     machine.warn_if_busy()

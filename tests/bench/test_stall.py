@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.stall import judge
+from bench.stall import against_own, judge
 from bench.stats import Reply
 
 
@@ -46,3 +46,16 @@ def test_streams_that_ended_early_and_errors_are_told() -> None:
 
     assert answer.ended_early == 1
     assert answer.errors == 1
+
+
+def test_growth_is_not_the_long_prompts_fault() -> None:
+    """Undisturbed streams whose gaps grow alike show how little of a gap the prompt brought."""
+    disturbed = stream(0.0, 0.1, 0.2, 0.4, 1.0, 1.6)
+    alone = stream(0.0, 0.1, 0.2, 0.5, 0.8, 1.1)
+    long = long_prompt(0.3, 2.0)
+
+    answer = against_own(judge("x", [disturbed], long), [disturbed], long, [alone])
+
+    assert answer.ratio == pytest.approx(6)
+    assert answer.own_gap == pytest.approx(300)
+    assert answer.own_ratio == pytest.approx(2)

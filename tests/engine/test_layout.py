@@ -43,7 +43,9 @@ def test_streams_that_do_not_fit_become_a_pool_of_what_fits() -> None:
     little = dataclasses.replace(AROUND, free=1 << 20)
     assert settled(16_384, little, streams=16).cells == 16_384
     assert settled(1024, streams=3, kv_memory=10 << 20).cells == 1024
-    assert settled(1024, streams=3, kv_memory=130 << 20).unified is False
+    assert settled(1024, streams=3, kv_memory=130 << 20).sequences == 4
+    tight = settled(1024, streams=3, kv_memory=100 << 20)
+    assert (tight.unified, tight.sequences) == (False, 3), "spare streams are no reason for a pool"
 
 
 def test_a_crowd_in_a_pool_keeps_flash_attention() -> None:

@@ -10,7 +10,9 @@ nobody generates, only the time until a newcomer can join, or a finished prompt 
 a step.
 
 What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
-``base.Attention``). Tiled attention needs two, because llama.cpp's has two kernels: up to ``KNEE``
+``base.Attention``). Where sequences have cells of their own, prompts are computed apart from those
+who generate and have a model of their own: their rows want no logits, and read the cells of one
+sequence together. Tiled attention needs two, because llama.cpp's has two kernels: up to ``KNEE``
 rows each row visits the cells it sees, from there on tiles of rows visit all cells in use together.
 The one is cheap for short contexts, the other for many rows and long contexts; whichever promises
 more tokens a second within the bound is taken. Where the bound would make a long prompt crawl, the
@@ -26,7 +28,7 @@ from statistics import median
 from .base import Attention, ContextLimits
 from .costs import LinearCost
 
-STRETCH = 2.5
+STRETCH = 2.25
 """Longest step with prompt tokens, in steps without, as those were measured last."""
 LEAST_STRETCH = 1.5
 """The same in steps as they are predicted to be by now, so that no prompt comes to a halt."""
@@ -47,8 +49,9 @@ WORTH = 4.0
 """So many times faster a prompt must get on by a step beyond the bound to be allowed one."""
 LEARN_EVERY = 8
 """Of steps without prompt tokens one in so many is worth observing."""
-GRAIN = 16
-"""Chunks are multiples of this where they are larger, which suits the library's matrix tiles."""
+GRAIN, FINE_GRAIN = 16, 4
+"""Chunks are multiples of these, which suits the library's matrix tiles; small ones of the finer
+grain, because the next coarse one may be far from what is allowed."""
 LEAST_WORTH, MOST_WORTH = 2_000.0, 200_000.0
 """Bounds of ``run_worth``: what was learned from steps that are all alike means little."""
 KNEE = 64
@@ -91,9 +94,11 @@ class StepBudget:
         self._micro_batch = limits.micro_batch
         self._attention = limits.attention
         self._tiles = limits.attention is Attention.TILED
+        self._apart = limits.attention is Attention.SEPARATE
         self._plain: deque[tuple[int, int]] = deque(maxlen=PLAIN_STEPS)  # (rows, nanoseconds)
         self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
+        self._by_chunk = LinearCost(4)  # where prompts are apart: the same, and of a cell read once
 
     def choose(self, load: Load) -> int:
         """Prompt tokens for a step that also has ``load.generating`` rows of others."""
@@ -133,15 +138,25 @@ class StepBudget:
 
     def _burst_ns(self, load: Load) -> float:
         """What a crowd is allowed: prompts computed together cost less, and answer in step."""
-        lone = self._by_row.predict(self._amounts(Load(1), 0, tiled=False))
+        lone = self._ns(Load(1), 0, tiled=False)
         each = max(BURST_NS, BURST_STEPS * lone)
         return min(each * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""
-        tiled = self._tiles and load.generating + tokens >= KNEE
-        model = self._by_tile if tiled else self._by_row
-        return model.predict(self._amounts(load, tokens, tiled=tiled))
+        return self._ns(load, tokens, tiled=self._is_tiled(load, tokens))
+
+    def _is_tiled(self, load: Load, tokens: int) -> bool:
+        return self._tiles and load.generating + tokens >= KNEE
+
+    def _ns(self, load: Load, tokens: int, *, tiled: bool) -> float:
+        """The same by one of the kernels."""
+        if tiled:
+            return self._by_tile.predict(self._tile_amounts(load, tokens))
+        if not self._apart:
+            return self._by_row.predict(self._row_amounts(load, tokens))
+        heads = self._by_row.predict(_heads_amounts(load)) if load.generating else 0.0
+        return heads + (self._by_chunk.predict(_chunk_amounts(load, tokens)) if tokens else 0.0)
 
     @property
     def run_worth(self) -> float:
@@ -154,8 +169,7 @@ class StepBudget:
 
     def _most(self, load: Load, allowed: float, *, tiled: bool) -> int:
         """Prompt tokens that fit into ``allowed`` nanoseconds by one of the models."""
-        model = self._by_tile if tiled else self._by_row
-        one, two = (model.predict(self._amounts(load, tokens, tiled=tiled)) for tokens in (1, 2))
+        one, two = (self._ns(load, tokens, tiled=tiled) for tokens in (1, 2))
         return max(0, min(self._batch, 1 + int((allowed - one) / max(two - one, 1.0))))
 
     def observe(self, load: Load, tokens: int, elapsed_ns: int) -> None:
@@ -164,33 +178,59 @@ class StepBudget:
             self._guess(elapsed_ns / (tokens + load.generating))
         if load.generating and not tokens:
             self._plain.append((load.generating, elapsed_ns))
-        tiled = self._tiles and load.generating + tokens >= KNEE
-        model = self._by_tile if tiled else self._by_row
-        model.observe(self._amounts(load, tokens, tiled=tiled), elapsed_ns)
+        if self._is_tiled(load, tokens):
+            self._by_tile.observe(self._tile_amounts(load, tokens), elapsed_ns)
+        elif not self._apart:
+            self._by_row.observe(self._row_amounts(load, tokens), elapsed_ns)
+        elif not tokens:
+            self._by_row.observe(_heads_amounts(load), elapsed_ns)
+        elif not load.generating:
+            self._by_chunk.observe(_chunk_amounts(load, tokens), elapsed_ns)
 
-    def _amounts(self, load: Load, tokens: int, *, tiled: bool) -> tuple[float, ...]:
-        """Executions of the graph, rows, and cells that rows pay for."""
-        rows, seen = load.generating + tokens, tokens * load.depth
-        if tiled:
-            return (1, rows, seen, load.cells)
+    def _row_amounts(self, load: Load, tokens: int) -> tuple[float, ...]:
+        rows = load.generating + tokens
         if self._attention is Attention.POOLED:
             return (1, rows, rows * load.cells)
-        runs = (load.runs if load.generating else 0) + (tokens > 0)
-        if self._attention is Attention.SEPARATE:
-            return (runs, rows, seen + load.seen)
-        return (1, rows, seen + load.seen)
+        return (1, rows, tokens * load.depth + load.seen)
+
+    @staticmethod
+    def _tile_amounts(load: Load, tokens: int) -> tuple[float, ...]:
+        return (1, load.generating + tokens, tokens * load.depth, load.cells)
 
     def _guess(self, row: float) -> None:
         """Begin with prices in the proportions of a small model on two cores (bench/README.md)."""
-        for amounts, rows in (((1, 1, 0), 6), ((1, 16, 0), 20), ((1, 16, 3200), 36)):
-            self._by_row.observe(amounts, rows * row)
-        for tile, rows in (
-            ((1, 64, 0, 0), 64),
-            ((1, 64, 0, 4000), 120),
-            ((1, 512, 0, 0), 512),
-            ((1, 512, 1_000_000, 4000), 900),
+        for model, first in (
+            (self._by_row, _FIRST_BY_ROW),
+            (self._by_chunk, _FIRST_BY_CHUNK),
+            (self._by_tile, _FIRST_BY_TILE),
         ):
-            self._by_tile.observe(tile, rows * row)
+            for amounts, rows in first:
+                model.observe(amounts, rows * row)
+
+
+_FIRST_BY_ROW = (((1, 1, 0), 6), ((1, 16, 0), 20), ((1, 16, 3200), 36))
+_FIRST_BY_CHUNK = (
+    ((1, 1, 0, 0), 4),
+    ((1, 64, 0, 0), 64),
+    ((1, 1, 12_000, 12_000), 30),
+    ((1, 16, 12_000, 192_000), 130),
+)
+_FIRST_BY_TILE = (
+    ((1, 64, 0, 0), 64),
+    ((1, 64, 0, 4000), 120),
+    ((1, 512, 0, 0), 512),
+    ((1, 512, 1_000_000, 4000), 900),
+)
+
+
+def _heads_amounts(load: Load) -> tuple[float, ...]:
+    """Executions, rows, and the cells they visit, of those who generate apart from prompts."""
+    return (load.runs, load.generating, load.seen)
+
+
+def _chunk_amounts(load: Load, tokens: int) -> tuple[float, ...]:
+    """An execution, rows, cells read, and cells visited by rows, of a prompt apart."""
+    return (1, tokens, load.depth, tokens * load.depth)
 
 
 def _before(load: Load) -> Load:
@@ -199,4 +239,5 @@ def _before(load: Load) -> Load:
 
 
 def _whole_grains(tokens: int) -> int:
-    return tokens - tokens % GRAIN if tokens >= GRAIN else tokens
+    grain = GRAIN if tokens >= KNEE else FINE_GRAIN
+    return tokens - tokens % grain if tokens >= grain else tokens

@@ -22,6 +22,8 @@ SHORT = 256
 """Up to so many cells flash attention is the faster one for a sequence alone: fewer graph nodes."""
 POOLED_LIVE = 16
 """Sequences that generate at once in such a pool when nobody says."""
+SPARE = 8
+"""One in so many streams is for what is kept of finished jobs, where the memory has room for it."""
 MOST_PINNED = 64
 """Sequences with pins: each takes two of the library's ids, and a row of logits for both."""
 MOST_SCORES = 1 << 30
@@ -57,10 +59,9 @@ def settle(params: ContextParams, around: Surroundings) -> ContextParams:
     wanted, longest = params.streams, -(-params.cells // CELL_STEP) * CELL_STEP
     if not wanted:
         return _with_kernel(params, around)
-    spare = -(-wanted // 8)
     room = (params.kv_memory or around.free) // max(1, cell_bytes(params, around))
-    if around.memory is MemoryKind.ATTENTION and (wanted + spare) * longest <= room:
-        streams = wanted + spare
+    streams = min(wanted + -(-wanted // SPARE), room // longest)
+    if around.memory is MemoryKind.ATTENTION and streams >= wanted:
         chosen = dataclasses.replace(
             params, cells=streams * longest, sequences=streams, unified=False
         )
