@@ -4,7 +4,8 @@ Pure arithmetic, driven by ``batching``. While others generate, a step with prom
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
 up to ``UNNOTICED_NS`` where that is too short for a sound chunk, because small chunks cost more a
 token and nobody sees so short a gap. Where many wait the bound grows with their number: a few
-streams are not kept smooth at the price of a crowd that cannot begin. A long prompt fills the pool,
+streams are not kept smooth at the price of a crowd that cannot begin, but they are not halted for
+it either: ``MOST_BURST_GAPS``. A long prompt fills the pool,
 and with it all steps get longer: streams are held to what they were used to before it came. While
 nobody generates, only the time until a newcomer can join, or a finished prompt be answered, bounds
 a step.
@@ -43,6 +44,8 @@ BURST_NS, BURST_STEPS = 250_000_000, 48
 those take longer; divided by those who run."""
 MOST_BURST_NS = 6_000_000_000
 """Longest step for the sake of a crowd."""
+MOST_BURST_GAPS = 10
+"""The same while others answer, in the gaps that all will have when the crowd answers too."""
 IDLE_STEP_NS = 400_000_000
 """Longest prompt-only step for one who waits alone."""
 WORTH = 4.0
@@ -140,7 +143,11 @@ class StepBudget:
         """What a crowd is allowed: prompts computed together cost less, and answer in step."""
         lone = self._ns(Load(1), 0, tiled=False)
         each = max(BURST_NS, BURST_STEPS * lone)
-        return min(each * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
+        wanted = min(each * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
+        if not load.generating:
+            return wanted
+        together = replace(load, generating=load.generating + load.waiting)
+        return min(wanted, MOST_BURST_GAPS * self.predict_ns(together, 0))
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""
