@@ -28,11 +28,9 @@ from .engine.saved_states import Saved, SavedStates
 
 MIN_REUSE = 16
 """Shorter common prefixes are computed again: a copy scans the whole pool in the library."""
-MIN_SAVED = 256
-"""Tokens that saving a sequence to the host's memory, or restoring it, has to be worth."""
 MIN_SHARE = 0.02
-"""Below this forecast nothing stays cached beside running jobs: even a few cells high up in the
-pool make every attention run over the whole range below them."""
+"""Below this forecast nothing stays cached beside running jobs, nor is saved: even a few cells high
+up in the pool make every attention run over the whole range below them."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -130,8 +128,7 @@ class KVPool:
 
     def _saved(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
         """What was saved of a prompt, if that is worth more than the match: (None, 0) if not."""
-        found = self._states.match(key, tokens[:-1])
-        return found if self.reuse and found[1] >= matched + MIN_SAVED else (None, 0)
+        return self._states.beyond(key, tokens[:-1], matched) if self.reuse else (None, 0)
 
     def _restore(self, key: str, tokens: Tokens, saved: Saved, need: int) -> Grant | None:
         """A sequence that begins with what was saved; None if it does not fit.
@@ -334,14 +331,12 @@ class KVPool:
 
     def _spill(self, holder: Sequence) -> list[Operation]:
         """Save a sequence before its eviction, if it is long and prompts are likely to match it."""
-        likely = self._forecast.share >= MIN_SHARE
-        if holder.length < MIN_SAVED or not likely or not self._states.fits(holder.length):
+        if self._forecast.share < MIN_SHARE:
             return []
         runs = [step.tokens for step in holder.node.path()]
         tokens = np.concatenate(runs[::-1])
-        if self._states.holds(holder.key, tokens):
-            return []
-        return [Save(holder.id, holder.key, tokens)]
+        wanted = self._states.wants(holder.key, tokens)
+        return [Save(holder.id, holder.key, tokens)] if wanted else []
 
     def _drop(self, holder: Sequence) -> list[Operation]:
         del self._holders[holder.id]

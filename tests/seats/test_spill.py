@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import pytest
 
 from tests.support.decoding import prompt
 from trillama.base.events import Admitted, Sampled
@@ -15,11 +16,24 @@ from trillama.engine.base import ContextParams
 from trillama.engine.fake import babble, open_fake_context
 
 
+@pytest.fixture(params=["pool", "streams"], autouse=True)
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test twice: with one pool, and with two sequences that have cells of their own."""
+    monkeypatch.setattr(Engine, "streams", request.param == "streams")
+
+
 class Engine:
     """A batcher on a fake context with room for two long prompts."""
 
+    streams = False
+
     def __init__(self, *, cells: int = 1024, host_cache: int = 1 << 20) -> None:
-        params = ContextParams(cells=cells, sequences=8, outputs=8, batch=128)
+        if self.streams:
+            params = ContextParams(
+                cells=2 * cells, sequences=2, outputs=2, batch=128, unified=False
+            )
+        else:
+            params = ContextParams(cells=cells, sequences=8, outputs=8, batch=128)
         self.context = open_fake_context(babble, params)
         self.batcher = Batcher(self.context, Policy(step_budget="off", host_cache=host_cache))
         self.cached: dict[str, int] = {}

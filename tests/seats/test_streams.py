@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from trillama.engine.base import ContextParams, DecodeStatus
 from trillama.engine.fake import FakeContext, open_fake_context
-from trillama.engine.operations import Copy, carry_out
+from trillama.engine.operations import Copy, Operation, carry_out
 from trillama.engine.prefix_tree import Tokens
+from trillama.engine.saved_states import SavedStates
 from trillama.kv import Place
 from trillama.seats.streams import WIDEST_GAP, StreamBook
 
@@ -31,12 +32,16 @@ class House:
             cells=ROOM * streams, sequences=streams, outputs=streams, unified=False
         )
         self.context: FakeContext = open_fake_context(params=params)
-        self.book = StreamBook(ROOM, streams, reuse=reuse)
+        self.states = SavedStates(1 << 20, whole=False)
+        self.book = StreamBook(ROOM, streams, reuse=reuse, states=self.states)
+
+    def carry_out(self, operations: list[Operation]) -> None:
+        carry_out(operations, self.context, self.states)
 
     def admit(self, text: Tokens, key: str = "") -> tuple[Place, int]:
         grant = self.book.admit(key, text)
         assert grant is not None
-        carry_out(grant.operations, self.context)
+        self.carry_out(grant.operations)
         return grant.sequence, grant.cached
 
     def compute(self, place: Place, text: Tokens) -> None:
@@ -52,7 +57,7 @@ class House:
         return place
 
     def leave(self, place: Place, text: Tokens) -> None:
-        carry_out(self.book.release(place, text), self.context)
+        self.carry_out(self.book.release(place, text))
 
     def finish(self, text: Tokens, key: str = "") -> None:
         self.leave(self.begin(text, key), text)
@@ -188,19 +193,20 @@ class Machine(House):
     def __init__(self, seed: int) -> None:
         super().__init__(4)
         self.random = random.Random(seed)
-        self.stems = [run(seed % 1000 + n, 60) for n in range(3)]
+        self.stems = [run(seed % 1000 + n, length) for n, length in enumerate((60, 330, 350))]
         self.live: dict[int, Place] = {}
         self.texts: dict[int, Tokens] = {}
         self.names = iter(range(10_000))
 
     def come(self) -> None:
-        stem = self.random.choice(self.stems)[: self.random.randrange(10, 60)]
+        stem = self.random.choice(self.stems)
+        stem = stem[: self.random.choice((self.random.randrange(10, 60), len(stem)))]
         text = np.append(stem, run(self.random.randrange(100), self.random.randrange(1, 20)))
         grant = self.book.admit("", text)
         if grant is None:
             assert len(self.live) == 4
             return
-        carry_out(grant.operations, self.context)
+        self.carry_out(grant.operations)
         name = next(self.names)
         self.live[name], self.texts[name] = grant.sequence, text
 
@@ -218,7 +224,7 @@ class Machine(House):
         if discard > 0:
             operations = self.book.shift(place, keep, discard)
             assert operations is not None
-            carry_out(operations, self.context)
+            self.carry_out(operations)
             self.texts[name] = np.delete(self.texts[name], slice(keep, keep + discard))
 
     def go(self) -> None:
@@ -227,6 +233,7 @@ class Machine(House):
 
     def verify(self) -> None:
         self.book.check()
+        self.states.check()
         assert self.context.cells_used == self.book.used
         for name, place in self.live.items():
             expected = self.texts[name][: place.length].tolist()
@@ -247,7 +254,7 @@ def test_the_book_and_the_streams_always_agree(seed: int) -> None:
     while machine.live:
         machine.go()
         machine.verify()
-    carry_out(machine.book.drop_holders(), machine.context)
+    machine.carry_out(machine.book.drop_holders())
     assert machine.book.used == machine.context.cells_used == 0
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from .base import Image
 from .prefix_tree import Tokens, common_length
 
+MIN_SAVED = 256
+"""Tokens that saving a sequence which can be cut, or restoring it, has to be worth."""
 HEAD = 16
 """Tokens by which entries are looked up; shorter ones are not kept."""
 
@@ -90,6 +92,16 @@ class SavedStates:
     def holds(self, key: str, tokens: Tokens) -> bool:
         """Whether another image of ``tokens`` would be of no use."""
         return self.match(key, tokens)[1] == len(tokens)
+
+    def beyond(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
+        """``match`` where that is worth more than ``matched`` tokens held anyway."""
+        found = self.match(key, tokens)
+        return found if found[1] >= matched + MIN_SAVED else (None, 0)
+
+    def wants(self, key: str, tokens: Tokens) -> bool:
+        """Whether an image of ``tokens``, which can be cut, would be kept and of use."""
+        long = len(tokens) >= MIN_SAVED
+        return long and self.fits(len(tokens)) and not self.holds(key, tokens)
 
     def fits(self, count: int) -> bool:
         """Whether an image of so many tokens can be kept, as far as former ones tell."""

@@ -42,7 +42,9 @@ class Memory:
                 limits.cells, limits.sequences, self._states, pooled=pooled, reuse=reuse
             )
         elif limits.separate:
-            self._book = StreamBook(limits.sequence_cells, limits.sequences, reuse=reuse)
+            self._book = StreamBook(
+                limits.sequence_cells, limits.sequences, reuse=reuse, states=self._states
+            )
         else:
             self._book = KVPool(limits.cells, limits.sequences, reuse=reuse, states=self._states)
 

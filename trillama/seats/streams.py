@@ -2,7 +2,8 @@
 
 The counterpart of ``kv``'s pool, with the same methods: which stream holds which tokens, and which
 finished ones are kept for later prompts. Cells never run short, streams do. A prefix is shared by
-copying a whole stream, which costs memory bandwidth where computing it would cost time.
+copying a whole stream, which costs memory bandwidth where computing it would cost time. What is
+given up for want of streams may go to the host's memory, from where later prompts get it back.
 
 llama.cpp computes streams in one execution of its graph only where their ids follow each other, so
 jobs are kept together at the lowest ids: one that continues a finished stream takes its contents
@@ -19,9 +20,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..engine.operations import Copy, Operation, Remove, Shift
+from ..engine.operations import Copy, Operation, Remove, Restore, Save, Shift
 from ..engine.prefix_tree import Tokens, common_length
-from ..kv import MIN_REUSE, Grant, KVStatistics, Place
+from ..engine.reuse import ReuseForecast
+from ..engine.saved_states import Saved, SavedStates
+from ..kv import MIN_REUSE, MIN_SHARE, Grant, KVStatistics, Place
 
 CELLS_A_TOKEN = 256
 """Copying so many cells takes no longer than computing one token."""
@@ -49,9 +52,17 @@ class StreamBook:
         cells: positions each stream has room for.
         streams: how many there are.
         reuse: keep finished streams and share prefixes.
+        states: where long streams go that are given up, to be restored for a prompt that matches.
     """
 
-    def __init__(self, cells: int, streams: int, *, reuse: bool = True) -> None:
+    def __init__(
+        self,
+        cells: int,
+        streams: int,
+        *,
+        reuse: bool = True,
+        states: SavedStates | None = None,
+    ) -> None:
         self._room = cells
         self.cells = cells * streams
         self.reuse = reuse
@@ -59,6 +70,8 @@ class StreamBook:
         self._at: list[Stream | None] = [None] * streams
         self._ended = 0
         self._evictions = 0
+        self._forecast = ReuseForecast()
+        self._states = SavedStates(0, whole=False) if states is None else states
 
     def _taken(self) -> Iterator[Stream]:
         return (stream for stream in self._at if stream is not None)
@@ -95,7 +108,8 @@ class StreamBook:
 
     def match(self, key: str, tokens: Tokens) -> int:
         """Leading tokens a new job could take over now; never all of them."""
-        return self._match(key, tokens)[1]
+        matched = self._match(key, tokens)[1]
+        return self._saved(key, tokens, matched)[1] or matched
 
     def _match(self, key: str, tokens: Tokens) -> tuple[Stream | None, int]:
         best, longest = None, self._least - 1
@@ -106,6 +120,10 @@ class StreamBook:
                 if same > longest or (same == longest and best and best.live > stream.live):
                     best, longest = stream, same
         return (best, longest) if best else (None, 0)
+
+    def _saved(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
+        """What was saved of a prompt, if that is worth more than the match: (None, 0) if not."""
+        return self._states.beyond(key, tokens[:-1], matched) if self.reuse else (None, 0)
 
     def admit(self, key: str, tokens: Tokens, headroom: int = 0) -> Grant | None:
         """Give a prompt a stream, with the longest known prefix in it; None if all are live.
@@ -119,12 +137,22 @@ class StreamBook:
         if target is None:
             return None
         donor, matched = self._match(key, tokens)
+        saved, kept = self._saved(key, tokens, matched)
+        if saved:
+            return self._restore(key, tokens[:kept], saved, target)
         if donor is None:
             operations = self._vacate(target)
             return Grant(self._begin(Stream(id=target, key=key)), 0, operations)
         if not donor.live and donor.length - matched < self._least:
             return Grant(donor, matched, self._continue(donor, matched, target))
         return self._branch(donor, matched, target)
+
+    def _restore(self, key: str, tokens: Tokens, saved: Saved, target: int) -> Grant:
+        """A stream that begins with ``tokens``, out of what was saved."""
+        operations = [*self._vacate(target), Restore(target, saved, len(tokens))]
+        count = len(tokens)
+        stream = Stream(id=target, key=key, length=count, registered=count, tokens=tokens)
+        return Grant(self._begin(stream), count, operations)
 
     def _begin(self, stream: Stream) -> Stream:
         self._at[stream.id] = stream
@@ -149,8 +177,9 @@ class StreamBook:
         """A stream of its own that begins like ``donor``, which stays as it is if it can."""
         operations = self._vacate(target, spare=donor)
         if self._at[target] is donor:  # nowhere else to go: it is used up
+            operations += self._spill(donor) + self._cut(donor, matched)
             donor.live = True
-            return Grant(donor, matched, operations + self._cut(donor, matched))
+            return Grant(donor, matched, operations)
         stream = self._begin(
             Stream(
                 id=target, key=donor.key, length=matched, registered=matched, tokens=donor.tokens
@@ -183,7 +212,7 @@ class StreamBook:
         if oldest is None:
             return []
         self._evictions += 1
-        operations = self._drop(oldest)
+        operations = self._spill(oldest) + self._drop(oldest)
         return operations if oldest is holder else operations + self._move(holder, oldest.id)
 
     # -- growth ---------------------------------------------------------------------------------
@@ -221,6 +250,7 @@ class StreamBook:
         self.register(stream, tokens)
         stream.live, self._ended = False, self._ended + 1
         stream.used_at = self._ended
+        self._forecast.remember(stream.key, stream.tokens[: stream.registered])
         if not self.reuse or stream.shifted or self._is_held(stream):
             return self._drop(stream)
         return self._cut(stream, stream.registered)
@@ -239,7 +269,13 @@ class StreamBook:
         )
 
     def expect(self, key: str, prompt: Tokens) -> None:
-        """Nothing is learned from prompts: what is kept slows nobody down."""
+        """Learn from a prompt, before its admission, whether saving streams is likely to help."""
+        held = [
+            common_length(stream.tokens[: stream.registered], prompt)
+            for stream in self._live()
+            if stream.key == key
+        ]
+        self._forecast.observe(key, prompt, max(held, default=0))
 
     def trim(self) -> list[Operation]:
         """Nothing has to go for the sake of speed."""
@@ -248,6 +284,13 @@ class StreamBook:
     def make_room(self, need: int) -> list[Operation]:
         """No job needs another's cells."""
         return []
+
+    def _spill(self, holder: Stream) -> list[Operation]:
+        """Save a finished stream that is given up, if later prompts are likely to match it."""
+        tokens = holder.tokens[: holder.registered]
+        likely = self._forecast.share >= MIN_SHARE
+        wanted = likely and self._states.wants(holder.key, tokens)
+        return [Save(holder.id, holder.key, tokens)] if wanted else []
 
     def drop_holders(self) -> list[Operation]:
         """Forget everything cached."""
