@@ -243,3 +243,21 @@ def test_a_stream_is_paused_copied_and_cut_like_any_other(open_context: Open) ->
     run.run()
     assert run.texts() == expected
     run.assert_empty()
+
+
+@pytest.mark.parametrize("host_cache", [0, 64 << 20])
+def test_a_stream_comes_back_from_the_host(open_context: Open, host_cache: int) -> None:
+    """What was saved of it and restored to another one is what was computed."""
+    texts = [f"{'We went there on a cold day. ' * 60}{fact}" for fact in FACTS[:5]]
+    texts = [f"{n}. {text}" for n, text in enumerate(texts)]
+    expected = alone(open_context, texts)
+    context = open_context(cells=1024, streams=2)
+    run = Run(context, Policy(step_budget="off", host_cache=host_cache))
+    for turn in range(2):
+        for text in texts:
+            run.ask(f"{turn} {text}", text)
+            run.run()
+    assert run.texts() == {f"{turn} {text}": expected[text] for turn in range(2) for text in texts}
+    kv = run.batcher.statistics().kv
+    assert (kv.saved > 0, kv.restored > 4 * 400) == (bool(host_cache),) * 2
+    run.assert_empty()

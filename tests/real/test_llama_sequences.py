@@ -99,3 +99,23 @@ def test_separate_pools_copy_whole_sequences(open_context):
     assert distance(continued, prefill(fresh, 0, np.append(prompt(40), np.int32(8)))) < TOLERANCE
     with pytest.raises(EngineError, match="only be shared in a unified cache"):
         context.seq_copy(0, 2, 0, 20)
+
+
+@pytest.mark.parametrize("saved", [0, 1])
+def test_an_image_is_right_beside_copies_that_wait(open_context, saved):
+    """The library copies between separate cells as it decodes; images are not too early for it."""
+    context, fresh = open_context(unified=False), open_context()
+    for sequence in range(3):
+        prefill(context, sequence, prompt(60, sequence))
+    image = context.save(2)
+    context.seq_copy(0, 1, 0, 60)  # waits
+    copied = context.save(1) if saved else None
+    context.seq_remove(0)
+    assert context.restore(0, image)
+    if copied is not None:
+        context.seq_remove(1)
+        assert context.restore(1, copied)
+    rows = step(context, [(8, 60, 0), (8, 60, 1)])
+    for row, salt in zip(rows, (2, 0), strict=True):
+        whole = np.append(prompt(60, salt), np.int32(8))
+        assert distance(row, prefill(fresh, salt, whole)) < TOLERANCE

@@ -187,6 +187,22 @@ def test_wide_gaps_and_long_streams_are_no_bridge() -> None:
     assert house.book.fillers([places[0], places[2]]) == []
 
 
+def test_what_the_only_stream_loses_is_saved() -> None:
+    """Conversations with one beginning take turns in it, and none is computed twice."""
+    house, stem = House(1), run(0, 100)
+    texts = [np.concatenate([stem, run(n, 300)]) for n in (1, 2)]
+    for text in texts:
+        house.finish(text)
+    for n, text in enumerate(texts):
+        longer = np.append(text, run(10 + n, 5))
+        place, cached = house.admit(longer)
+        assert cached == 400
+        house.compute(place, longer)
+        house.leave(place, longer)
+    assert house.book.statistics().evictions == 3
+    assert house.context.counters.incoherent == 0
+
+
 class Machine(House):
     """Random jobs on a small book, each checked against its text after every move."""
 

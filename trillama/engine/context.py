@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,7 @@ class LlamaContext:
         limits = _read_limits(self._pointer, self._memory, model, (params, *how[1:]))
         self.limits = dataclasses.replace(limits, taken=taken(log.lines))
         self._outputs = 0
+        self._copies: list[tuple[int, int]] = []
         self._row_types: dict[int, Any] = {}
 
     def new_batch(self) -> LlamaBatch:
@@ -158,11 +160,12 @@ class LlamaContext:
         return DecodeStatus(code)
 
     def _compute(self, pointer: int, batch: LlamaBatch) -> int:
-        if self._laid_out:
-            return int(lib.llama_decode(pointer, batch.c))
-        with self._loaded.lock:
+        with nullcontext() if self._laid_out else self._loaded.lock:
             self._laid_out = True
-            return int(lib.llama_decode(pointer, batch.c))
+            code = int(lib.llama_decode(pointer, batch.c))
+        if code != DecodeStatus.INVALID:
+            self._copies.clear()
+        return code
 
     def set_adapters(self, adapters: Adapters) -> None:
         """Compute with these adapters from the next decode on; see ``base.Context.set_adapters``.
@@ -213,6 +216,24 @@ class LlamaContext:
                 lib.llama_memory_seq_cp(memory, source, owner, start, end)
         else:
             lib.llama_memory_seq_cp(memory, source, target, -1, -1)
+            self._copies.append((source, target))
+
+    def _carry_out_copies(self, sequence: int) -> None:
+        """Have cells copied now, if ``sequence`` gives or gets any that wait for it.
+
+        Between separate cells the library copies as the next decode begins: until then an image of
+        the target would be of what was there before, and what is restored to the source or to the
+        target would be copied or lost (llama.cpp src/llama-kv-cache.cpp, seq_cp). Only a decode
+        helps; its one row is dropped again.
+        """
+        if not any(sequence in pair for pair in self._copies):
+            return
+        batch, at = LlamaBatch(1), self.seq_pos_max(sequence) + 1
+        batch.add_run(sequence, at, np.zeros(1, np.int32))
+        batch.seal()
+        self._outputs = 0
+        self._compute(self._pointer or self._refuse(), batch)
+        self.seq_remove(sequence, at)
 
     def seq_remove(self, sequence: int, start: int = 0, end: int = -1) -> bool:
         """Drop positions [start, end) (end -1: to the last); False if the memory cannot.
@@ -257,6 +278,7 @@ class LlamaContext:
             EngineError: the id is out of range.
         """
         self._checked_memory(sequence)
+        self._carry_out_copies(sequence)
         image = np.empty(lib.llama_state_seq_get_size(self._pointer, sequence), np.uint8)
         written = lib.llama_state_seq_get_data(self._pointer, _bytes(image), image.size, sequence)
         return image[:written]
@@ -268,6 +290,7 @@ class LlamaContext:
             EngineError: the id is out of range.
         """
         memory, size = self._checked_memory(sequence), image.size
+        self._carry_out_copies(sequence)
         read: int = lib.llama_state_seq_set_data(self._pointer, _bytes(image), size, sequence)
         if self._pins:
             lib.llama_memory_seq_cp(memory, sequence, sequence + self._pins, 0, -1)

@@ -179,6 +179,7 @@ class StreamBook:
         if self._at[target] is donor:  # nowhere else to go: it is used up
             operations += self._spill(donor) + self._cut(donor, matched)
             donor.live = True
+            self._evictions += 1
             return Grant(donor, matched, operations)
         stream = self._begin(
             Stream(
