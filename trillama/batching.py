@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .base.errors import EngineError, TrillamaError
-from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason
+from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason, TokenScores
 from .base.jobs import Job
 from .engine.base import Context, DecodeStatus
 from .engine.budget import LEARN_EVERY, StepBudget
@@ -71,6 +71,7 @@ class Batcher:
         self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
         self._budget = StepBudget(policy.step_budget, limits)
         self._batch = context.new_batch()
+        self._ends = frozenset(np.flatnonzero(context.vocabulary.is_eog).tolist())
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
         self._rota = Rota()
@@ -166,7 +167,7 @@ class Batcher:
         self._admit()
         self._memory.trim()
         plan = self._plan()
-        self._speculation.add(plan, self._memory.free - plan.new_tokens, self._memory.used)
+        self._speculation.add(plan, self._memory)
         self._awake = bool(plan)
         computed = [self._run(part, report) for part in plan.parts(self._budget.run_worth)]
         self._counts.steps += any(computed)
@@ -197,10 +198,10 @@ class Batcher:
             plan = Plan(heads, [], self._context.limits.separate)
             new = plan.new_tokens
             self._memory.make_room(new)
-            if self._memory.free >= new:
+            short = self._memory.free < new
+            if not short and len(heads) < len(live):
                 plan.chunks = self._chunks(plan, [seat for seat in live if seat.remaining])
             stuck = not plan and bool(live)
-            short = self._memory.free < new
             if not (stuck or short) or not self._line.preempt_youngest():
                 return plan
 
@@ -222,7 +223,8 @@ class Batcher:
         """Decode the plan and sample its rows; False if nothing was computed."""
         plan.forget_departed()
         started = self._clock()
-        if not plan or not self._decode(plan, report):
+        sampled = self._decode(plan, report) if plan else None
+        if sampled is None:
             return False
         logits = self._context.logits()
         elapsed = self._clock() - started
@@ -231,9 +233,7 @@ class Batcher:
             self._speculation.learn(plan.drafts, elapsed)
         elif not changed and (plan.chunks or not self._counts.steps % LEARN_EVERY):
             self._budget.observe(plan.load(self._memory.used), plan.prompt_tokens, elapsed)
-        sampled = plan.sampled  # who ends a prompt shows only before it has grown
-        for seat in plan.heads:
-            self._memory.grow(seat, seat.pending)
+        self._memory.grow_heads(plan.heads)
         for seat, count in plan.chunks:
             self._counts.prompt_tokens += count
             self._memory.grow(seat, count)
@@ -241,11 +241,11 @@ class Batcher:
         self._sample(logits, sampled, plan)
         return True
 
-    def _decode(self, plan: Plan, report: Report | None) -> bool:
-        """Decode, relieving a full pool step by step; False if the plan had to be given up."""
+    def _decode(self, plan: Plan, report: Report | None) -> list[Seat] | None:
+        """Whose logits there are now, a full pool relieved; None if the plan was given up."""
         while True:
-            plan.fill(self._batch, self._memory.fillers(plan))
-            self._chooser.prepare(plan.sampled)
+            sampled = plan.fill(self._batch, self._memory.fillers(plan))
+            self._chooser.prepare(sampled)
             if report and self._events:
                 report(self._take_events())
             try:
@@ -256,14 +256,14 @@ class Batcher:
             self._memory.drop_fillers()
             if status is DecodeStatus.OK:
                 self._failures = 0
-                return True
+                return sampled
             if status is DecodeStatus.NO_ROOM:
                 self._counts.no_room += 1
                 if self._relieve(plan):
                     continue
-                return False
+                return None
             self._recover(plan, status)
-            return False
+            return None
 
     def _relieve(self, plan: Plan) -> bool:
         """Make room the book did not know to be missing; True to try the same plan again."""
@@ -306,7 +306,7 @@ class Batcher:
         tokens, scores = self._chooser.choose(logits, seats)
         now = self._clock()
         for row, (seat, token) in enumerate(zip(seats, tokens, strict=True)):
-            self._accept(seat, token, Sampled(seat.job.id, token, now, scores.get(row)))
+            self._accept(seat, token, now, scores.get(row))
 
     def _verify(self, seat: Seat, picks: Picks[Seat], draft: list[int]) -> None:
         """Sample a seat's rows as long as what comes out is what the next row was computed with."""
@@ -315,7 +315,7 @@ class Batcher:
         self._counts.drafted += len(draft)
         while True:
             token, scores = picks.pick(seat, row)
-            self._accept(seat, token, Sampled(seat.job.id, token, now, scores))
+            self._accept(seat, token, now, scores)
             if seat.sequence is None or seat.pending:
                 break
             row = len(draft) - len(seat.ahead)
@@ -325,23 +325,21 @@ class Batcher:
             self._speculation.checked(seat, len(draft), len(draft) - len(seat.ahead))
         seat.ahead = []
 
-    def _accept(self, seat: Seat, token: int, event: Sampled) -> None:
+    def _accept(self, seat: Seat, token: int, now: int, scores: TokenScores | None) -> None:
+        """Add a token and what a guide forces after it, and see whether that is the end."""
         if token < 0:
             self._end(seat, StopReason.ERROR, dead_end(seat))
-        elif self._context.vocabulary.is_eog[token]:
+            return
+        if token in self._ends:
             self._end(seat, StopReason.STOP)
-        else:
-            seat.pending = 0
-            self._say(seat, event)
-            self._go_on(seat, event.at)
-
-    def _go_on(self, seat: Seat, now: int) -> None:
-        """Add what a guide forces, and look whether the answer is at its end."""
-        guide = seat.job.guide
+            return
+        job, guide = seat.job, seat.job.guide
+        seat.pending = 0
+        self._say(seat, Sampled(job.id, token, now, scores))
         if guide is not None:
-            for token in guide.forced(min(seat.leeway, self._most_forced)):
-                self._say(seat, Sampled(seat.job.id, token, now))
-        enough = 0 <= seat.job.options.num_predict <= seat.produced
+            for forced in guide.forced(min(seat.leeway, self._most_forced)):
+                self._say(seat, Sampled(job.id, forced, now))
+        enough = 0 <= job.options.num_predict <= seat.produced
         full = len(seat.known) + len(seat.fresh) >= seat.limit
         if guide is not None and guide.done:
             seat.fulfilled = True
@@ -351,9 +349,10 @@ class Batcher:
 
     def _say(self, seat: Seat, event: Sampled) -> None:
         """Note a token of the answer, to be computed in the next step."""
-        seat.sampler.accept(event.token)
-        seat.fresh.append(event.token)
-        if seat.ahead and not seat.pending and seat.ahead[0] == event.token:
+        token = event.token
+        seat.sampler.accept(token)
+        seat.fresh.append(token)
+        if seat.ahead and not seat.pending and seat.ahead[0] == token:
             del seat.ahead[0]
             self._memory.grow(seat, 1)
             seat.accepted += 1

@@ -58,11 +58,11 @@ def test_rows_of_streams_go_by_their_ids() -> None:
     """llama.cpp computes together what follows each other; fillers stand between, unasked."""
     plan = Plan([seat(3, 10), seat(0, 20), seat(1, 5)], [], by_sequence=True)
     batch = Batch(16)
-    plan.fill(batch, [(2, 8)])
+    sampled = plan.fill(batch, [(2, 8)])
     assert batch.sequences[: batch.size].tolist() == [0, 1, 2, 3]
     assert batch.positions[: batch.size].tolist() == [20, 5, 8, 10]
     assert batch.wants_logits[: batch.size].tolist() == [1, 1, 0, 1]
-    assert [seat.place.id for seat in plan.sampled] == [0, 1, 3]
+    assert [seat.place.id for seat in sampled] == [0, 1, 3]
 
 
 def test_the_budget_learns_what_rows_pay_for() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
-from operator import is_
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -99,7 +98,7 @@ class Crew:
 
     def same(self, rows: Sequence[Row], shape: tuple[int, ...]) -> bool:
         """Whether these are the very same rows."""
-        return shape == self.shape and all(map(is_, rows, self.rows))
+        return shape == self.shape and list(rows) == self.rows
 
 
 class Chooser:

@@ -96,9 +96,9 @@ class RowSampler:
 
     def draw(self) -> float:
         """The next random number in [0, 1); always 0 for a greedy row."""
-        if self._random is None:
-            return 0.0
         if self._next == len(self._draws):
+            if self._random is None:
+                return 0.0
             self._draws = self._draws[-_BLOCK:] + self._random.random(_BLOCK).tolist()[::-1]
             self._next = len(self._draws) - _BLOCK
         self._next += 1
@@ -143,10 +143,11 @@ class Rows:
         samplers: one per row; None for a row that is sampled elsewhere and left as it is.
     """
 
-    __slots__ = ("_absent", "_biased", "_looking", "_shapes", "most", "samplers")
+    __slots__ = ("_absent", "_at", "_biased", "_looking", "_shapes", "samplers")
 
     def __init__(self, samplers: Sequence[RowSampler | None]) -> None:
         self.samplers = samplers
+        self._at = np.arange(len(samplers))
         shapes = np.array([_ONLY_THE_BEST if s is None else s.shape for s in samplers])
         self._shapes = Shapes(shapes.reshape(-1, 4))
         present = [(row, s) for row, s in enumerate(samplers) if s is not None]
@@ -181,12 +182,12 @@ class Rows:
             return np.array([self._draw_alone(logits[0], draw)], np.int32)
         if most == 1:
             chosen = logits.argmax(1)
-            peaks = logits[np.arange(len(logits)), chosen]
+            peaks = logits[self._at, chosen]
         else:
             values, ids, peaks = top_k(logits, most)
             drawn = np.array(draws_of(self.samplers) if draws is None else draws)
             rank = self._shapes.rank_drawn(values, drawn)
-            chosen = ids[np.arange(len(logits)), rank]
+            chosen = ids[self._at, rank]
         usable = np.isfinite(peaks)
         if self._absent is not None:
             usable &= ~self._absent

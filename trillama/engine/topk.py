@@ -87,19 +87,22 @@ def _maxima(logits: Floats, stripes: int) -> Floats:
 
 
 def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
-    rows, n_vocab = logits.shape
+    n_vocab = logits.shape[1]
     search = logits.size >= _WORTH_SEARCHING
-    # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates.
-    maxima = _maxima(logits, math.isqrt(n_vocab // k) if search else max(1, n_vocab // (6 * k)))
+    # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates. Where all
+    # is looked at twice, they get the length of a power of two, which leaves no rest to look at.
+    stripes = math.isqrt(n_vocab // k) if search else max(1, n_vocab >> (6 * k).bit_length())
+    maxima = _maxima(logits, stripes)
     edge, peaks = _edge(maxima, k)
     places = _reaching(logits, maxima, edge) if search else (logits >= edge).ravel().nonzero()[0]
     flat = logits.ravel()
     row = places // n_vocab
-    counts = np.bincount(row, minlength=rows)
     best = _in_order(row, flat.take(places), places, logits.size.bit_length())
-    ranks = np.arange(k)
-    best = best.take((counts.cumsum() - counts)[:, None] + ranks, mode="clip")
-    values, ids = flat.take(best), best - np.arange(0, logits.size, n_vocab)[:, None]
+    bounds = np.arange(0, logits.size + 1, n_vocab)
+    first, ranks = best.searchsorted(bounds), np.arange(k)
+    best = best.take(first[:-1, None] + ranks, mode="clip")
+    values, ids = flat.take(best, mode="clip"), best - bounds[:-1, None]
+    counts = first[1:] - first[:-1]
     if np.minimum.reduce(counts) < k:
         missing = ranks >= counts[:, None]
         values[missing], ids[missing] = -np.inf, 0
@@ -138,7 +141,7 @@ def _in_order(row: Ids, logits: Floats, places: Ids, bits: int) -> Ids:
     keys |= places
     keys.sort()
     keys &= (1 << bits) - 1
-    return keys if keys.size else np.zeros(1, np.int64)  # no row has a token above -inf
+    return keys if keys.size else np.full(1, 1 << bits)  # no row has a token above -inf
 
 
 def _rising(logits: Floats) -> npt.NDArray[np.int32]:

@@ -111,6 +111,12 @@ class Memory:
         """Note ``count`` more computed positions."""
         self._book.grow(seat.place, count)
 
+    def grow_heads(self, heads: Iterable[Seat]) -> None:
+        """Note that what was pending of ``heads`` is computed."""
+        grow = self._book.grow
+        for seat in heads:
+            grow(seat.place, seat.pending)
+
     def publish(self, seat: Seat) -> None:
         """Let others share what is computed of the seat's known tokens."""
         self._apply(self._book.register(seat.place, seat.known))

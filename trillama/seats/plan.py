@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from .seat import Seat
 AGEING = 64
 """Prompt tokens of advantage a prefilling job gains per step over shorter newcomers."""
 
+
+_by_id = attrgetter("sequence.id")
 
 _FILLER = [0]
 """Any token will do: nobody looks at what it leads to."""
@@ -106,26 +109,24 @@ class Plan:
         """Everybody in the step."""
         return self.heads + [seat for seat, _ in self.chunks]
 
-    @property
-    def sampled(self) -> list[Seat]:
-        """Those who get a token, in the order of their logits; a draft brings rows of its own."""
-        ended = [seat for seat, count in self.chunks if seat.remaining == count]
-        seats = self.heads + ended
-        return sorted(seats, key=lambda seat: seat.place.id) if self.by_sequence else seats
-
-    def fill(self, batch: Batch, fillers: Sequence[tuple[int, int]] = ()) -> None:
+    def fill(self, batch: Batch, fillers: Sequence[tuple[int, int]] = ()) -> list[Seat]:
         """Write the rows; logits are wanted for heads and for prompts that end here.
 
         Args:
             fillers: sequences that get a row for the others' sake, and where.
+
+        Returns:
+            those who get a token, in the order of their logits; a draft brings rows of its own.
         """
         batch.clear()
+        sampled = self.heads + [seat for seat, count in self.chunks if seat.remaining == count]
+        if self.by_sequence:
+            sampled.sort(key=_by_id)
         if not (self.chunks or fillers) and len(self.heads) == self.new_tokens:
-            heads = self.sampled  # one row each: no runs need be made
-            places = [seat.place for seat in heads]
-            tokens = [seat.fresh[-1] for seat in heads]
+            places = [seat.place for seat in sampled]  # one row each: no runs need be made
+            tokens = [seat.fresh[-1] for seat in sampled]
             batch.add_heads(tokens, [at.length for at in places], [at.id for at in places])
-            return
+            return sampled
         runs = [*self._runs(), *(Run(at, start, _FILLER, 0) for at, start in fillers)]
         if self.by_sequence:
             runs.sort(key=lambda run: run.sequence)
@@ -133,6 +134,7 @@ class Plan:
             batch.add_run(run.sequence, run.start, np.asarray(run.tokens, np.int32))
             if run.wanted:
                 batch.want_last(run.wanted)
+        return sampled
 
     def _runs(self) -> Iterator[Run]:
         for seat in self.heads:
@@ -150,6 +152,9 @@ def alike(rows: list[tuple[Seat, int]], worth: float) -> list[list[tuple[Seat, i
 
     A group is closed where its rows would pay more for the next, longer sequence than ``worth``.
     """
+    lengths = [seat.place.length for seat, _ in rows]
+    if rows and sum([count for _, count in rows]) * (max(lengths) - min(lengths)) <= worth:
+        return [rows]
     groups: list[list[tuple[Seat, int]]] = []
     total = longest = 0
     for seat, count in sorted(rows, key=lambda row: row[0].place.length):

@@ -16,6 +16,7 @@ from ..engine.budget import Load, StepBudget
 from ..engine.draft_lengths import RowPrice, Trust, share_out
 from ..engine.draft_model import FOLLOWED, DraftModel
 from ..engine.drafts import PromptLookup
+from .memory import Memory
 from .plan import Plan
 from .seat import Seat
 
@@ -97,19 +98,16 @@ class Speculation:
         self._guessers: dict[Seat, Guesser] = {}
         self._terms = Terms(0, 0, 0.0, 0.0)
 
-    def add(self, plan: Plan, free: int, cells: int) -> None:
-        """Add guesses to a plan that only generates, if they pay.
-
-        Args:
-            free: cells that are left beside the plan's rows.
-            cells: cells in use.
-        """
+    def add(self, plan: Plan, memory: Memory) -> None:
+        """Add guesses to a plan that only generates, if they pay and ``memory`` has room."""
         several = self._limits.separate and len(plan.heads) > 1  # unlike rows need more executions
-        room = min(self._limits.outputs - len(plan.heads), self._limits.batch - plan.new_tokens)
-        room = min(room, free)
-        if not self._on or not plan.heads or plan.chunks or several or room <= 0:
+        if not self._on or not plan.heads or plan.chunks or several:
             return
-        terms = self._terms = Terms(len(plan.heads), room, *self._prices(plan, cells))
+        room = min(self._limits.batch, memory.free) - plan.new_tokens
+        room = min(room, self._limits.outputs - len(plan.heads))
+        if room <= 0:
+            return
+        terms = self._terms = Terms(len(plan.heads), room, *self._prices(plan, memory.used))
         worth = share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row))[0]
         able = [seat for seat in plan.heads if most_drafted(seat) > 0] if worth else []
         if not able:
