@@ -34,6 +34,7 @@ from .api import (
     embeddings,
     library,
     llama_server,
+    metrics,
     native,
     openai,
     registry,
@@ -41,9 +42,9 @@ from .api import (
     tokens,
 )
 from .api.connection import Application
+from .api.desk import Desk, Models
 from .api.guards import Guard
 from .api.listener import serve_http
-from .api.turn import Desk, Models
 from .base.address import Address
 from .base.durations import FOREVER, SECOND
 from .base.errors import TrillamaError
@@ -138,6 +139,7 @@ class Server:
         self.app.register_blueprint(tokens.routes(self.desk))
         self.app.register_blueprint(llama_server.routes(self.desk))
         self.app.register_blueprint(library.routes(self.desk, backend))
+        self.app.register_blueprint(metrics.routes(self.desk.meter))
         self.app.register_blueprint(openai.routes(self.desk))
         self.app.register_blueprint(anthropic.routes(self.desk))
         if isinstance(store, ModelStore):

@@ -22,9 +22,10 @@ from ..base.turns import Chosen, Finished, Piece, TurnEvent, TurnRequest
 from . import streaming
 from .callers import caller
 from .connection import visit
+from .desk import Desk
 from .errors import JSON
 from .streaming import EventBody, Source, Tap, Writer
-from .turn import Desk, Turn
+from .turn import Turn
 
 Event = TurnEvent | Chosen
 

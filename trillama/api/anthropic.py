@@ -12,8 +12,8 @@ from ..wire.anthropic.requests import count_turn, messages_turn, read_count, rea
 from ..wire.gojson import encode
 from .answering import answer
 from .connection import read_as, visit
+from .desk import Desk
 from .errors import JSON
-from .turn import Desk
 
 
 def routes(desk: Desk) -> Blueprint:

@@ -28,9 +28,9 @@ from ..wire.library import (
 )
 from ..wire.requests import refuse
 from .connection import read_as
+from .desk import Desk
 from .errors import empty
 from .progress import Operation, progress_response
-from .turn import Desk
 
 REFUSED: Refusals = {"quantize": ("",), "draft_quantize": ("",), "remote_host": ("",)}
 """Fields of a create that are not there yet."""

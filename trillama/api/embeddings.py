@@ -32,9 +32,9 @@ from ..wire.embeddings import (
 )
 from .callers import Deadline, caller
 from .connection import read_as
+from .desk import Desk
 from .errors import JSON
 from .inputs import read_inputs
-from .turn import Desk
 
 log = structlog.get_logger(__name__)
 

@@ -21,9 +21,9 @@ from ..wire.library import ShowRequest, read_show
 from . import openapi
 from .callers import caller
 from .connection import read_as
+from .desk import Desk
 from .entries import Overlay, process_entry, show_entry, tag_entry
 from .errors import JSON
-from .turn import Desk
 
 SHOWN = 64
 """Answers of show that are kept: clients ask for the same models again and again."""

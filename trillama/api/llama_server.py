@@ -17,8 +17,8 @@ from ..models.installed import InstalledModel
 from ..wire.native import chat_turn, read_chat
 from ..wire.tokens import read_detokenize, read_tokenize, spelled
 from .connection import read_as
+from .desk import Desk
 from .tokens import Tokens, json_response
-from .turn import Desk
 
 
 async def properties(desk: Desk, model: InstalledModel) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from ..wire.records import ChatRecords, GenerateRecords, Records
 from .answering import read_whole
 from .callers import caller
 from .connection import read_as, visit
+from .desk import Desk
 from .errors import JSON
 from .streaming import stream
-from .turn import Desk, Turn
+from .turn import Turn
 
 
 async def _whole(turn: Turn, records: Records) -> Response:

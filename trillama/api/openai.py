@@ -22,9 +22,9 @@ from ..wire.openai.records import Heading
 from . import responses
 from .answering import answer
 from .connection import read_as, visit
+from .desk import Desk
 from .errors import JSON
 from .tokens import Tokens
-from .turn import Desk
 
 
 def _listed(model: InstalledModel, name: str = "") -> Listed:

@@ -12,9 +12,9 @@ from ..models.registry.push import Pusher
 from ..wire.gojson import encode
 from ..wire.registry import TransferRequest, read_transfer
 from .connection import read_body
+from .desk import CloudDisabled
 from .errors import JSON
 from .progress import progress_response
-from .turn import CloudDisabled
 
 MAX_BODY = 1 << 20
 

@@ -22,10 +22,10 @@ from ..runner_pool import Runner
 from ..wire.rerank import read_rerank, write_rerank
 from .callers import Deadline, caller
 from .connection import read_as
+from .desk import Desk
 from .embeddings import Embeddings, merged
 from .errors import JSON
 from .inputs import Inputs, InputTooLong, longest_input
-from .turn import Desk
 
 PATHS = ("/api/rerank", "/rerank", "/reranking", "/v1/rerank", "/v1/reranking")
 

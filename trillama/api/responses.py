@@ -21,8 +21,8 @@ from ..wire.openai.response_records import ResponseRecords
 from ..wire.openai.responses import ResponsesRequest, read_response, response_turn
 from .answering import answer
 from .connection import read_as
+from .desk import Desk
 from .errors import JSON
-from .turn import Desk
 
 MOST = 1000
 """Responses kept."""

@@ -26,8 +26,8 @@ from ..wire.tokens import (
     spelled,
 )
 from .connection import read_as
+from .desk import Desk
 from .errors import JSON
-from .turn import Desk
 
 
 def json_response(value: object) -> Response:
