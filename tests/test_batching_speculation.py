@@ -7,6 +7,7 @@ import random
 import msgspec
 import pytest
 
+from tests.support.guessing import every_guess
 from tests.test_batching import GREEDY, Engine, chat
 from tests.test_batching_streams import Streams
 from trillama.base.constraints import Constraint, ConstraintKind
@@ -41,7 +42,7 @@ def letters(count: int, seed: int = 0) -> str:
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rows cost, all guesses there are get computed."""
-    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    monkeypatch.setattr(speculation, "share_out", every_guess)
 
 
 def careless(script: Script) -> Script:

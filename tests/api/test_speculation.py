@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.guessing import every_guess
 from tests.support.house import ask, model
 from trillama.base.errors import ModelLoadError
 from trillama.engine.base import LoadParams
@@ -20,7 +21,7 @@ TEXT = "the cat saw the dog, " * 6
 @pytest.fixture(autouse=True)
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Guesses are taken whatever rows cost: nothing here takes any time."""
-    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    monkeypatch.setattr(speculation, "share_out", every_guess)
 
 
 async def test_native_records_count_guesses(build: Callable[..., Any]) -> None:

@@ -33,8 +33,12 @@ def test_no_other_division_brings_more() -> None:
             chooser.randint(answers, 6),
             (100.0, chooser.choice((1.0, 10.0, 40.0, 200.0))),
         )
-        counts = tuple(share_out(chances, most, sure, prices))
-        every = itertools.product(*(range(n + 1) for n in most))
+        room = chooser.choice((0, 2, 4, 12))
+        counts = tuple(share_out(chances, most, sure, prices, room))
+        assert sum(counts) <= room
+        every = [
+            one for one in itertools.product(*(range(n + 1) for n in most)) if sum(one) <= room
+        ]
         best = max(rate(chances, one, sure, prices) for one in every)
         if any(counts):
             assert rate(chances, counts, sure, prices) == pytest.approx(best)
@@ -44,8 +48,14 @@ def test_no_other_division_brings_more() -> None:
 
 def test_free_rows_are_all_taken_and_dear_ones_none() -> None:
     """A device that waits for its memory computes guesses along; a busy one does not."""
-    assert share_out([0.9], [31], 1, (100.0, 0.0)) == [31]
-    assert share_out([0.9], [31], 1, (100.0, 100.0)) == [0]
+    assert share_out([0.9], [31], 1, (100.0, 0.0), 40) == [31]
+    assert share_out([0.9], [31], 1, (100.0, 100.0), 40) == [0]
+
+
+def test_what_room_there_is_goes_to_the_likeliest() -> None:
+    """Not to whoever comes first."""
+    assert share_out([0.5, 0.9], [4, 4], 2, (100.0, 1.0), 3) == [0, 3]
+    assert share_out([0.9, 0.5], [4, 4], 2, (100.0, 1.0), 0) == [0, 0]
 
 
 def test_trust_goes_quickly_and_comes_back_slowly() -> None:

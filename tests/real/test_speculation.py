@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.make_model import ModelShape, write_model
+from tests.support.guessing import every_guess
 from tests.support.stepping import Stepped
 from trillama.base.jobs import Job
 from trillama.base.options import Options
@@ -54,7 +55,7 @@ def test_answers_are_the_same_with_guesses(
     copycat: LlamaModel, monkeypatch: pytest.MonkeyPatch, layout: str, answers: int
 ) -> None:
     """Greedy and drawn ones, in every layout; a lone copy takes a fraction of the steps."""
-    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    monkeypatch.setattr(speculation, "share_out", every_guess)
     how = {
         "one pool": {"flash_attention": False},
         "flash attention": {"flash_attention": True},
@@ -85,7 +86,7 @@ def test_a_smaller_model_guesses_for_a_larger_one(
     copycat: LlamaModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another copy of the circuit with fewer layers says what the larger one says next."""
-    monkeypatch.setattr(speculation, "share_out", lambda chances, most, sure, prices: list(most))
+    monkeypatch.setattr(speculation, "share_out", every_guess)
     monkeypatch.setattr(speculation.PromptLookup, "propose", lambda lookup, most: [])
     write_model(tmp_path / "small.gguf", replace(SHAPE, layers=2), "Q8_0", seed=1, copies=True)
     small = LlamaBackend().load(str(tmp_path / "small.gguf"), LoadParams())

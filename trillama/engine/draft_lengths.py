@@ -73,7 +73,11 @@ class RowPrice:
 
 
 def share_out(
-    chances: Sequence[float], most: Sequence[int], sure: int, prices: tuple[float, float]
+    chances: Sequence[float],
+    most: Sequence[int],
+    sure: int,
+    prices: tuple[float, float],
+    room: int,
 ) -> list[int]:
     """How many guesses to compute for each answer.
 
@@ -82,13 +86,14 @@ def share_out(
         most: guesses there are for each.
         sure: tokens the step brings without any.
         prices: nanoseconds of the step without any, and of each guessed row.
+        room: guessed rows that the step can have, for all answers together.
     """
     step, row = prices
     counts = [0] * len(chances)
     tokens, time = float(sure), step
     best = [(-chance, at) for at, chance in enumerate(chances) if most[at] > 0]
     heapify(best)
-    while best:
+    while best and sum(counts) < room:
         negative, at = best[0]
         if -negative * time <= tokens * row:
             break

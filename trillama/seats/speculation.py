@@ -63,11 +63,9 @@ class Terms:
         """How many are worth it for each answer, where each takes ``extra`` beside its row."""
         chances = [min(trust.chance, BEST_CHANCE) for trust in trusts]
         prices = self.step, self.row + extra
-        counts, room = share_out(chances, most, self.sure, prices), self.room
-        for at, trust in enumerate(trusts):
-            counts[at] = min(counts[at], room)
-            room -= counts[at]
-            if not counts[at]:
+        counts = share_out(chances, most, self.sure, prices, self.room)
+        for trust, count in zip(trusts, counts, strict=True):
+            if not count:
                 trust.rest()
         return counts
 
@@ -108,7 +106,7 @@ class Speculation:
         if room <= 0:
             return
         terms = self._terms = Terms(len(plan.heads), room, *self._prices(plan, memory.used))
-        worth = share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row))[0]
+        worth = share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row), room)[0]
         able = [seat for seat in plan.heads if most_drafted(seat) > 0] if worth else []
         if not able:
             self._price.rest()
