@@ -304,12 +304,12 @@ class Scheduler:
             tenant.set_timer(self._limits)
             try:
                 progressed = functools.partial(self._progressed, tenant)
-                spec = self._room.placed(tenant.spec)
-                runner = await self._pool.start(spec, nursery, progressed)
+                runner = await self._pool.start(self._room.placed(tenant.spec), nursery, progressed)
             except TrillamaError as error:
                 self._load_failed(tenant, error)
                 return None
             self._loaded(tenant, runner)
+            await self._room.save()
             return runner
         if tenant.deserted == math.inf:
             waited = format_duration(self._limits.load_timeout)

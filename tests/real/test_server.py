@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.support.served import Process, said
+from trillama.residency.ledger import FILE
 
 START_CPU = 1.0
 """Seconds of processor time until the first answer; on an idle machine the wall clock agrees."""
@@ -59,6 +60,13 @@ def test_the_bundled_model_is_there_and_answers(server: Process) -> None:
     assert content
     assert "<think>" not in thinking + content
     assert (lines[-1]["done_reason"], lines[-1]["eval_count"] > 3) == ("stop", True)
+
+
+def test_what_a_model_took_is_written_down(server: Process) -> None:
+    """For the next start, beside the blobs."""
+    server.chat("Hello!", num_predict=1)
+    known = json.loads((server.store / FILE).read_bytes())
+    assert len(known) == 1
 
 
 def test_streams_at_once_say_what_they_say_alone(server: Process) -> None:

@@ -95,6 +95,10 @@ class Room:
             held = msgspec.structs.replace(held, host=taken.host, gpu=taken.gpu)
         self._held[spec.key] = held
 
+    async def save(self) -> None:
+        """Write down what was learned of models; see ``Ledger.save``."""
+        await self._ledger.save()
+
     def forget(self, key: str) -> None:
         """A model has gone."""
         self._held.pop(key, None)
