@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from tests.support.dialects import DIALECTS, terminals
 from tests.support.house import House, Reply, ask, model
-from trillama.api import answering, turn
+from trillama.api import answering, desk, turn
 from trillama.api.answering import Choices
 from trillama.api.prompting import Prompter
 from trillama.base.errors import EngineError
@@ -27,12 +27,12 @@ from trillama.wire.openai.response_records import ResponseRecords
 from trillama.wire.records import Records
 
 POINTS: dict[str, tuple[Any, str]] = {
-    "finding the model": (turn.Desk, "find"),
+    "finding the model": (desk.Desk, "find"),
     "waiting for the model": (Scheduler, "acquire"),
     "rendering": (Prompter, "render"),
     "tokenising": (Runner, "tokenize"),
     "submitting": (Runner, "submit_nowait"),
-    "beginning": (turn.Desk, "begin"),
+    "beginning": (desk.Desk, "begin"),
     "reading": (Answer, "receive_many"),
     "reading the turn": (turn.Turn, "receive_many"),
     "reading of several": (Choices, "_read"),
