@@ -367,7 +367,7 @@ class Scheduler:
         ]
 
     def _resident(self, tenant: Tenant, runner: Runner) -> Resident:
-        spec, taken = runner.spec, self._room.taken(runner.spec.key)
+        spec, taken = runner.spec, self._room.taken(tenant.spec)
         return Resident(
             spec=spec,
             size=taken.total if taken else runner.facts.size,

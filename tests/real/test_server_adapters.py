@@ -61,6 +61,18 @@ def test_each_is_computed_with_its_own(server: Process) -> None:
     assert len(server.ask("GET", "/api/ps")[0]["models"]) == 1
 
 
+def test_adapters_count_as_memory(server: Process, tiny_model_path: Path, tmp_path: Path) -> None:
+    """Of the model they were loaded beside, whichever request brought them."""
+    answer(server, ASKED[0])
+    before = server.ask("GET", "/api/ps")[0]["models"][0]["size"]
+    path = make_lora(tmp_path / "d.gguf", tiny_model_path, seed=7, size=1.0)
+    create(server, "d", path)
+    answer(server, ("d", {}))
+    (listed,) = server.ask("GET", "/api/ps")[0]["models"]
+    # Shared out among the layers in whole bytes.
+    assert path.stat().st_size - 100 < listed["size"] - before <= path.stat().st_size
+
+
 def test_vectors_differ_too(server: Process) -> None:
     """A model's adapter changes what a text is turned into."""
     rows = [

@@ -26,7 +26,7 @@ async def test_what_was_found_is_used_the_next_time(tmp_path: Path) -> None:
     assert guessed is not None
     cells = use_of(spec.context).cells
     room.note(spec, cells, Taken(host=guessed.total + GIB))
-    held = room.taken(spec.key)
+    held = room.taken(spec)
     assert held is not None
     assert held.total == guessed.total + GIB
     await room.save()

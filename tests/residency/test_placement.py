@@ -127,13 +127,13 @@ def test_a_placed_spec_says_where_it_is() -> None:
     room = Room(lambda: machine(6))
     placed = room.placed(model("a"))
     room.note(placed, 16_384)
-    taken = room.taken("/a")
+    taken = room.taken(placed)
 
     assert placed.load.gpu_layers == 14
     assert taken is not None
     assert taken.gpu == on_gpu(MODEL, use_of(placed.context, 16_384), 14)
     room.forget("/a")
-    assert room.taken("/a") is None
+    assert room.taken(placed) is None
 
 
 def test_a_model_that_took_more_than_it_needs_counts_as_it_is() -> None:
@@ -142,9 +142,63 @@ def test_a_model_that_took_more_than_it_needs_counts_as_it_is() -> None:
     room = Room(lambda: machine(host=64), limit=24 * GIB)
     placed = room.placed(a)
     kv = placed.context.kv_memory
-    assert kv == pytest.approx(24 * GIB - MODEL.weights - MODEL.compute(use_of(placed.context)))
+    rest = 24 * GIB - MODEL.weights - MODEL.compute(use_of(placed.context))
+    assert kv == pytest.approx(rest - placed.policy.host_cache)
     assert room.fits(b, [a])
     room.note(placed, 4 * 16_384)
     assert not room.fits(b, [a])
     room.forget(a.key)
     assert room.fits(b, [a])
+
+
+@pytest.mark.parametrize(("gpus", "share"), [((), 0), ((80,), 1), ((6,), 13 / LAYERS)])
+def test_adapters_lie_where_their_layers_do(gpus: tuple[float, ...], share: float) -> None:
+    """Before they are loaded, and after a request has brought more of them along."""
+    room = Room(lambda: machine(*gpus))
+    bare = room.placed(model("a"))
+    room.note(bare, 16_384)
+    before = room.taken(bare)
+    after = room.taken(dataclasses.replace(model("a"), adapters=GIB))
+    assert before is not None
+    assert after is not None
+    assert after.total - before.total == pytest.approx(GIB)
+    assert after.gpu - before.gpu == pytest.approx(share * GIB)
+
+
+def test_adapters_need_room_like_all_else() -> None:
+    """A model that fits alone may not fit with what it comes with."""
+    a = model("a")
+    room = Room(lambda: machine(host=64), limit=MODEL.total(use_of(a.context)))
+    assert room.fits(a, [])
+    assert not room.fits(dataclasses.replace(a, adapters=GIB), [])
+    with pytest.raises(TooLarge, match=r"adapters 1\.0 GiB"):
+        room.check(dataclasses.replace(a, adapters=GIB))
+
+
+def caching(name: str, size: int) -> RunnerSpec:
+    """A spec with so many bytes for prefixes that were evicted."""
+    made = model(name)
+    return dataclasses.replace(made, policy=dataclasses.replace(made.policy, host_cache=size))
+
+
+def test_what_evicted_prefixes_may_take_is_kept_free_under_a_limit() -> None:
+    """All of it from the load on, because it is taken later, when nobody asks any more."""
+    need = MODEL.total(use_of(model("a").context))
+    for cache, together in ((0, True), (GIB // 2, True), (GIB, False)):
+        room = Room(lambda: machine(host=64), limit=2 * need + GIB // 2)
+        placed = room.placed(caching("a", cache))
+        assert placed.policy.host_cache == cache
+        room.note(placed, 16_384)
+        assert room.fits(caching("b", cache), [caching("a", cache)]) == together
+        room.forget(placed.key)
+        assert room.fits(caching("b", cache), [])
+
+
+def test_evicted_prefixes_get_at_most_half_of_what_is_left() -> None:
+    """A model is never refused for their sake; on a GPU it is still the host that keeps them."""
+    need = MODEL.total(use_of(model("a").context))
+    room = Room(lambda: machine(host=64), limit=need + GIB)
+    assert room.placed(caching("a", 8 * GIB)).policy.host_cache == GIB // 2
+    assert Room(lambda: machine(host=64)).placed(caching("a", 1)).policy.host_cache == 1
+    on_card = Room(lambda: machine(80), limit=GIB)
+    assert on_card.placed(caching("a", 8 * GIB)).policy.host_cache == (GIB - MODEL.table) // 2

@@ -6,6 +6,7 @@ scale. Adapters are checked against the weights before anything is loaded.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -84,9 +85,11 @@ async def lease_with(
     Raises:
         TrillamaError: the model or an adapter cannot be loaded now.
     """
-    lease = await scheduler.acquire(spec, keep_alive)
+    sizes = [(await trio.Path(adapter.path).stat()).st_size for adapter in adapters]
+    wanted = dataclasses.replace(spec, adapters=sum(sizes))
+    lease = await scheduler.acquire(wanted, keep_alive)
     try:
-        await lease.runner.adopt(adapters)
+        await lease.adopt(adapters)
     except BaseException:
         lease.release()
         raise

@@ -110,6 +110,12 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
             state=self.state + other.state,
         )
 
+    def adapted(self, size: int) -> Footprint:
+        """With LoRA adapters of so many bytes, which lie where the weights do that they change."""
+        whole = max(1, sum(self.layers))
+        layers = tuple(one + size * one // whole for one in self.layers)
+        return msgspec.structs.replace(self, layers=layers)
+
     def cache(self, use: Use) -> tuple[int, ...]:
         """What each block remembers."""
         k, v = ELEMENT_BYTES[use.cache_type_k], ELEMENT_BYTES[use.cache_type_v]

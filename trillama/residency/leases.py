@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from types import TracebackType
 
+from ..base.adapters import Adapters
 from ..runner_pool import Runner
 from .tenants import Tenant
 
@@ -25,6 +27,13 @@ class Lease:
         self.load_ns = load_ns
         self._tenant: Tenant | None = tenant
         self._give_back = give_back
+
+    async def adopt(self, adapters: Adapters) -> None:
+        """Have adapters in memory, and counted there; see ``Runner.adopt``."""
+        await self.runner.adopt(adapters)
+        if adapters and self._tenant is not None:
+            has = self.runner.adapter_bytes
+            self._tenant.spec = dataclasses.replace(self._tenant.spec, adapters=has)
 
     def release(self) -> None:
         """Give the runner back; again is harmless."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from ..base.errors import ModelLoadError
-from ..base.memory import Taken, Use
-from ..engine.base import ContextParams, Device
+from ..base.memory import Footprint, Taken, Use
+from ..engine.base import ContextParams, Device, LoadParams
 from ..engine.guards import check_context
 from ..runner_pool import RunnerSpec
 from .ledger import Ledger
@@ -56,6 +56,7 @@ class Room:
         self._overhead = overhead
         self._spread = spread
         self._held: dict[str, Placement] = {}
+        self._reserved: dict[str, int] = {}
 
     def place(self, spec: RunnerSpec) -> Placement | None:
         """Where a model goes by what is free now; None where nothing is known about it."""
@@ -71,6 +72,7 @@ class Room:
         model = msgspec.structs.replace(
             spec.footprint, surplus=self._ledger.surplus(_files(spec), use)
         )
+        model = model.adapted(spec.adapters)
         return place(model, use, self._devices(), wish)
 
     def note(self, spec: RunnerSpec, cells: int, taken: Taken | None = None) -> None:
@@ -83,17 +85,20 @@ class Room:
         """
         if spec.footprint is None:
             return
-        use = use_of(spec.context, cells)
-        whole = len(spec.footprint.layers) + 1
-        count = spec.load.gpu_layers if spec.load.gpu_layers >= 0 else whole
-        count = min(count, whole) if gpus(self._devices()) else 0
-        held = split(spec.footprint, use, count, spec.load.gpu_layers, spec.load.main_gpu)
+        self._reserved[spec.key] = spec.policy.host_cache if cells else 0
+        held = self._split(spec.footprint, use_of(spec.context, cells), spec.load)
         if taken is not None and taken.total and cells:
             wanted = use_of(spec.context)
             if cells == wanted.cells:
                 self._ledger.note(_files(spec), wanted, taken.total - held.total)
             held = msgspec.structs.replace(held, host=taken.host, gpu=taken.gpu)
         self._held[spec.key] = held
+
+    def _split(self, model: Footprint, use: Use, load: LoadParams) -> Placement:
+        whole = len(model.layers) + 1
+        count = load.gpu_layers if load.gpu_layers >= 0 else whole
+        count = min(count, whole) if gpus(self._devices()) else 0
+        return split(model, use, count, load.gpu_layers, load.main_gpu)
 
     async def save(self) -> None:
         """Write down what was learned of models; see ``Ledger.save``."""
@@ -102,10 +107,22 @@ class Room:
     def forget(self, key: str) -> None:
         """A model has gone."""
         self._held.pop(key, None)
+        self._reserved.pop(key, None)
 
-    def taken(self, key: str) -> Placement | None:
-        """What a loaded model has; None where nothing is known about it."""
-        return self._held.get(key)
+    def taken(self, spec: RunnerSpec) -> Placement | None:
+        """What a loaded model has, its adapters included; None where nothing is known about it.
+
+        What its cache of prefixes may take of the host's memory is not in it.
+        """
+        held = self._held.get(spec.key)
+        if held is None or spec.footprint is None or not spec.adapters:
+            return held
+        use = use_of(spec.context)
+        load = dataclasses.replace(spec.load, gpu_layers=held.gpu_layers)
+        bare = self._split(spec.footprint, use, load)
+        more = self._split(spec.footprint.adapted(spec.adapters), use, load)
+        host, gpu = held.host + more.host - bare.host, held.gpu + more.gpu - bare.gpu
+        return msgspec.structs.replace(held, host=host, gpu=gpu)
 
     def placed(self, spec: RunnerSpec) -> RunnerSpec:
         """``spec`` with the layers that fit, to be loaded.
@@ -118,17 +135,23 @@ class Room:
         if found is None:
             return spec
         load = dataclasses.replace(spec.load, gpu_layers=found.gpu_layers, main_gpu=found.main_gpu)
-        return dataclasses.replace(spec, load=load, context=self._bounded(spec, found))
+        placed = dataclasses.replace(spec, load=load)
+        return self._bounded(placed, spec.footprint, found) if self._limit else placed
 
-    def _bounded(self, spec: RunnerSpec, found: Placement) -> ContextParams:
-        """The context, whose streams may take what the limit leaves for them."""
-        context, model = spec.context, spec.footprint
-        if not self._limit or found.gpu or model is None:
-            return context
+    def _bounded(self, spec: RunnerSpec, model: Footprint | None, found: Placement) -> RunnerSpec:
+        """``spec`` with what the limit leaves: half of it at most for evicted prefixes, so that
+        others still fit, and what they leave for streams."""
+        assert model is not None, "it was placed"
         others = sum(one.host for key, one in self._held.items() if key != spec.key)
-        least = sum(model.cache(use_of(context)))
-        left = max(least, self._limit - others - found.host + least)
-        return dataclasses.replace(context, kv_memory=min(context.kv_memory or left, left))
+        others += sum(size for key, size in self._reserved.items() if key != spec.key)
+        left = max(0, self._limit - others - found.host)
+        cache, context = min(spec.policy.host_cache, left // 2), spec.context
+        if not found.gpu:
+            streams = left - cache + sum(model.cache(use_of(context)))
+            kv = min(context.kv_memory or streams, streams)
+            context = dataclasses.replace(context, kv_memory=kv)
+        policy = dataclasses.replace(spec.policy, host_cache=cache)
+        return dataclasses.replace(spec, context=context, policy=policy)
 
     def check(self, spec: RunnerSpec) -> None:
         """See that a model could be held if it were alone.
@@ -147,6 +170,7 @@ class Room:
             f"weights {_gib(spec.footprint.weights)}, "
             f"KV cache of {use.cells} cells {_gib(sum(spec.footprint.cache(use)))}, "
             f"computing {_gib(spec.footprint.compute(use))}"
+            + (f", adapters {_gib(spec.adapters)}" if spec.adapters else "")
         )
         given = "MEMORY_LIMIT allows" if self._limit else "this machine has"
         beside = f", of which GPUs can take {_gib(found.gpu)}" if found.gpu else ""
@@ -171,8 +195,9 @@ class Room:
         return not self._limit or taken + found.host <= self._limit
 
     def _host(self, spec: RunnerSpec) -> int:
-        found = self._held.get(spec.key) or self.place(spec)
-        return found.host if found else 0
+        """What a resident takes of the host's memory at most: prefixes go there as they come."""
+        found = self.taken(spec) or self.place(spec)
+        return self._reserved.get(spec.key, 0) + (found.host if found else 0)
 
 
 def use_of(params: ContextParams, cells: int = 0) -> Use:

@@ -66,7 +66,7 @@ class Runner:
         self.progress = 0.0
         self._tokenizers = tokenizers
         self._tokenizing = 0
-        self._adopted: set[str] = set()
+        self._adopted: dict[str, int] = {}
         self._grammars: GrammarCompiler | None = None
         self._machine = EngineMachine(spec, backend)
         self._thread = EngineThread(spec.name, self._machine, self)
@@ -256,7 +256,12 @@ class Runner:
             if adapter.path not in self._adopted:
                 self._check_ready()
                 await trio.to_thread.run_sync(self._machine.model.load_adapter, adapter.path)
-                self._adopted.add(adapter.path)
+                self._adopted[adapter.path] = (await trio.Path(adapter.path).stat()).st_size
+
+    @property
+    def adapter_bytes(self) -> int:
+        """What the adapters take that are in memory."""
+        return sum(self._adopted.values())
 
     async def embed(self, inputs: Sequence[Tokens], adapters: Adapters = ()) -> Vectors:
         """Rows of ``inputs`` in their order, float32, shape (n, width), as the model gives them.

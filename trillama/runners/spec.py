@@ -54,6 +54,8 @@ class RunnerSpec:
         max_queue: jobs that may wait for a sequence; 0 counts as 1, a job in transit.
         max_queue_tokens: tokens of their prompts; 0 means 64 times the pool.
         footprint: what it takes of memory; None where nothing is known.
+        adapters: bytes of the LoRA adapters it has, or comes with; they take no part in what
+            makes runners the same.
     """
 
     key: str
@@ -69,6 +71,7 @@ class RunnerSpec:
     max_queue: int = 512
     max_queue_tokens: int = 0
     footprint: Footprint | None = None
+    adapters: int = 0
 
     @property
     def most_queued_tokens(self) -> int:
