@@ -83,12 +83,12 @@ def optimizers(model: Tiny) -> list[torch.optim.Optimizer]:
     ]
 
 
-def mask_of(docs: Tensor) -> Tensor:
+def mask_of(docs: Tensor, kind: torch.dtype) -> Tensor:
     """Additive mask (rows, 1, width, width): causal, inside one document."""
     width = docs.shape[1]
     earlier = torch.ones(width, width, dtype=torch.bool, device=docs.device).tril()
     seen = (docs[:, :, None] == docs[:, None, :]) & earlier
-    free = torch.zeros(seen.shape, dtype=torch.bfloat16, device=docs.device)
+    free = torch.zeros(seen.shape, dtype=kind, device=docs.device)
     return free.masked_fill(~seen, float("-inf"))[:, None]
 
 
@@ -126,8 +126,8 @@ class Clock:
 class Trainer:
     """Network, optimizers and the step count; writes itself to a folder and reads itself back."""
 
-    def __init__(self, n_vocab: int, out: Path, device: str) -> None:
-        self.device = device
+    def __init__(self, n_vocab: int, out: Path, device: str, kind: torch.dtype) -> None:
+        self.device, self.kind = device, kind
         self.model = Tiny(Config(n_vocab=n_vocab)).to(device)
         self.opts = optimizers(self.model)
         self.bases = [[group["lr"] for group in opt.param_groups] for opt in self.opts]
@@ -160,9 +160,10 @@ class Trainer:
         # Long rows are rare: compiling their shape would cost more than it saves.
         forward = self.forward if batch.tokens.shape[1] == SHORT else loss_of
         tokens = torch.from_numpy(batch.tokens).to(self.device)
-        mask = mask_of(torch.from_numpy(batch.docs).to(self.device))
+        mask = mask_of(torch.from_numpy(batch.docs).to(self.device), self.kind)
         where, targets = (found.to(self.device) for found in learned(batch))
-        with torch.autocast(self.device, torch.bfloat16):
+        half = self.kind is torch.bfloat16
+        with torch.autocast(self.device, torch.bfloat16, enabled=half):
             loss = forward(self.model, tokens, mask, where, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -245,6 +246,7 @@ def main() -> None:
     parser.add_argument("--from-gguf", type=Path, help="begin with the weights of this file")
     parser.add_argument("--progress", type=float, help="begin here on the schedule, 0 to 1")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--float32", action="store_true", help="for a CPU without bf16 products")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="of one step")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches")
     args = parser.parse_args()
@@ -252,7 +254,8 @@ def main() -> None:
     torch.set_num_threads(2)
     torch.manual_seed(args.seed)
     tokenizer = Tokenizer.from_file(str(args.tokenizer))
-    trainer = Trainer(tokenizer.get_vocab_size(), args.out, args.device)
+    kind = torch.float32 if args.float32 else torch.bfloat16
+    trainer = Trainer(tokenizer.get_vocab_size(), args.out, args.device, kind)
     done = trainer.load("last.pt") if args.resume else 0.0
     if args.from_gguf:
         trainer.model.load_state_dict(read_back(args.from_gguf))
