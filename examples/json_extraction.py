@@ -33,6 +33,7 @@ def extract(client: openai.OpenAI, model: str, text: str) -> dict[str, Any]:
     reply = client.chat.completions.create(
         model=model,
         temperature=0,
+        reasoning_effort="none",  # what stands in a text need not be thought about
         messages=[{"role": "user", "content": f"Give {fields} as JSON:\n\n{text}"}],
         response_format={
             "type": "json_schema",

@@ -32,7 +32,7 @@ EXACT = ContextParams(
 def paths(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> list[str]:
     """Two adapters for the bundled model."""
     folder = tmp_path_factory.mktemp("adapters")
-    made = [make_lora(folder / f"{n}.gguf", tiny_model_path, seed=n, size=1.0) for n in range(2)]
+    made = [make_lora(folder / f"{n}.gguf", tiny_model_path, seed=n, size=2.0) for n in range(2)]
     return list(map(str, made))
 
 

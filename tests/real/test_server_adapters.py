@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, tiny_model_path: Path) -> I
     folder = tmp_path_factory.mktemp("adapters")
     process = Process(folder / "models")
     for seed, name in enumerate(("b", "c")):
-        path = make_lora(folder / f"{name}.gguf", tiny_model_path, seed=seed, size=1.0)
+        path = make_lora(folder / f"{name}.gguf", tiny_model_path, seed=seed, size=2.0)
         assert create(process, name, path)[-1] == {"status": "success"}
     yield process
     process.close()
