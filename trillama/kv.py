@@ -94,7 +94,7 @@ class KVPool:
     def match(self, key: str, tokens: Tokens) -> int:
         """Leading tokens a new sequence need not compute; never all of them."""
         matched = self._match(key, tokens)[1]
-        return self._saved(key, tokens, matched)[1] or matched
+        return self._states.beyond(key, tokens[:-1], matched)[1] or matched
 
     def admit(self, key: str, tokens: Tokens, headroom: int = 0) -> Grant | None:
         """Give a prompt a sequence, sharing the longest known prefix; None if it does not fit.
@@ -107,7 +107,7 @@ class KVPool:
             headroom: cells that must be left over after the prompt.
         """
         node, matched = self._match(key, tokens)
-        saved, kept = self._saved(key, tokens, matched)
+        saved, kept = self._states.beyond(key, tokens[:-1], matched)
         if saved and (grant := self._restore(key, tokens[:kept], saved, len(tokens) + headroom)):
             return grant
         need = len(tokens) - matched + headroom
@@ -125,10 +125,6 @@ class KVPool:
             if matched >= MIN_REUSE:
                 return node, matched
         return self._tree.root(key), 0
-
-    def _saved(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
-        """What was saved of a prompt, if that is worth more than the match: (None, 0) if not."""
-        return self._states.beyond(key, tokens[:-1], matched) if self.reuse else (None, 0)
 
     def _restore(self, key: str, tokens: Tokens, saved: Saved, need: int) -> Grant | None:
         """A sequence that begins with what was saved; None if it does not fit.

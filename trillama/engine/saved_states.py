@@ -94,7 +94,7 @@ class SavedStates:
         return self.match(key, tokens)[1] == len(tokens)
 
     def beyond(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
-        """``match`` where that is worth more than ``matched`` tokens held anyway."""
+        """``match``, if it is worth more than ``matched`` tokens held anyway; (None, 0) if not."""
         found = self.match(key, tokens)
         return found if found[1] >= matched + MIN_SAVED else (None, 0)
 

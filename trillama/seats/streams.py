@@ -109,7 +109,7 @@ class StreamBook:
     def match(self, key: str, tokens: Tokens) -> int:
         """Leading tokens a new job could take over now; never all of them."""
         matched = self._match(key, tokens)[1]
-        return self._saved(key, tokens, matched)[1] or matched
+        return self._states.beyond(key, tokens[:-1], matched)[1] or matched
 
     def _match(self, key: str, tokens: Tokens) -> tuple[Stream | None, int]:
         best, longest = None, self._least - 1
@@ -120,10 +120,6 @@ class StreamBook:
                 if same > longest or (same == longest and best and best.live > stream.live):
                     best, longest = stream, same
         return (best, longest) if best else (None, 0)
-
-    def _saved(self, key: str, tokens: Tokens, matched: int) -> tuple[Saved | None, int]:
-        """What was saved of a prompt, if that is worth more than the match: (None, 0) if not."""
-        return self._states.beyond(key, tokens[:-1], matched) if self.reuse else (None, 0)
 
     def admit(self, key: str, tokens: Tokens, headroom: int = 0) -> Grant | None:
         """Give a prompt a stream, with the longest known prefix in it; None if all are live.
@@ -137,7 +133,7 @@ class StreamBook:
         if target is None:
             return None
         donor, matched = self._match(key, tokens)
-        saved, kept = self._saved(key, tokens, matched)
+        saved, kept = self._states.beyond(key, tokens[:-1], matched)
         if saved:
             return self._restore(key, tokens[:kept], saved, target)
         if donor is None:
