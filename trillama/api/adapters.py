@@ -6,7 +6,6 @@ scale. Adapters are checked against the weights before anything is loaded.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -55,6 +54,11 @@ class AdapterBook:
             await self._check(model, found, asked=wanted is not None)
         return found
 
+    def size(self, model: InstalledModel, adapters: Adapters) -> int:
+        """Bytes of a set that was chosen for ``model``."""
+        assert model.weights is not None, "a set was chosen for it"
+        return sum(self._checks.size(Path(one.path), model.weights) for one in adapters)
+
     async def _paths(self, name: str) -> tuple[Path, ...]:
         try:
             model = await self._find(name)
@@ -85,9 +89,7 @@ async def lease_with(
     Raises:
         TrillamaError: the model or an adapter cannot be loaded now.
     """
-    sizes = [(await trio.Path(adapter.path).stat()).st_size for adapter in adapters]
-    wanted = dataclasses.replace(spec, adapters=sum(sizes))
-    lease = await scheduler.acquire(wanted, keep_alive)
+    lease = await scheduler.acquire(spec, keep_alive)
     try:
         await lease.adopt(adapters)
     except BaseException:

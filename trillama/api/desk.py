@@ -11,6 +11,7 @@ lease are given back by plain calls, at once.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -228,7 +229,10 @@ class Desk:
             TrillamaError: an adapter is not what it should be, or something cannot be loaded now.
         """
         adapters = await self._adapters.chosen(model, wanted)
-        spec = runner_spec(model, options, self.settings)
+        spec = dataclasses.replace(
+            runner_spec(model, options, self.settings),
+            adapters=self._adapters.size(model, adapters),
+        )
         return await lease_with(self.scheduler, spec, keep_alive, adapters), adapters
 
 

@@ -118,13 +118,18 @@ class AdapterChecks:
     """Remembers which adapters fit which weights; files of the store do not change."""
 
     def __init__(self) -> None:
-        self._known: set[tuple[Path, Path]] = set()
+        self._sizes: dict[tuple[Path, Path], int] = {}
         self._lock = threading.Lock()
 
     def known(self, adapter: Path, weights: Path) -> bool:
         """Whether an adapter was found to fit before."""
         with self._lock:
-            return (adapter, weights) in self._known
+            return (adapter, weights) in self._sizes
+
+    def size(self, adapter: Path, weights: Path) -> int:
+        """Bytes of an adapter that was found to fit."""
+        with self._lock:
+            return self._sizes[adapter, weights]
 
     def require(self, adapter: Path, weights: Path) -> None:
         """See that an adapter fits; reads both headers at the first time.
@@ -137,5 +142,6 @@ class AdapterChecks:
         if self.known(adapter, weights):
             return
         check_adapter(read_gguf(adapter, keep_arrays=0), read_gguf(weights, keep_arrays=0))
+        size = adapter.stat().st_size
         with self._lock:
-            self._known.add((adapter, weights))
+            self._sizes[adapter, weights] = size

@@ -31,9 +31,9 @@ class Lease:
     async def adopt(self, adapters: Adapters) -> None:
         """Have adapters in memory, and counted there; see ``Runner.adopt``."""
         await self.runner.adopt(adapters)
-        if adapters and self._tenant is not None:
-            has = self.runner.adapter_bytes
-            self._tenant.spec = dataclasses.replace(self._tenant.spec, adapters=has)
+        tenant, has = self._tenant, self.runner.adapter_bytes
+        if adapters and tenant is not None and tenant.spec.adapters != has:
+            tenant.spec = dataclasses.replace(tenant.spec, adapters=has)
 
     def release(self) -> None:
         """Give the runner back; again is harmless."""
