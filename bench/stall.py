@@ -28,7 +28,7 @@ from bench import machine
 from bench.load import Load, Target, stream_into
 from bench.report import RESULTS
 from bench.servers import Setup, open_server
-from bench.stats import Reply, median, percentile
+from bench.stats import Reply, gaps, median, percentile
 
 #: Texts of every stream before the long prompt is sent; enough for a median.
 SETTLED = 24
@@ -73,15 +73,33 @@ class Answer(msgspec.Struct):
     own_ratio: float = math.nan
 
 
+def first_text(long: Reply) -> float:
+    """When the long prompt was read."""
+    return long.texts[0] if long.texts else long.ended
+
+
+def gaps_beside(stream: Reply, long: Reply) -> list[tuple[int, float]]:
+    """Gaps of a stream that ended while the long prompt was read, each with its number."""
+    until = first_text(long)
+    found = enumerate(pairwise(stream.texts))
+    return [(at, b - a) for at, (a, b) in found if long.sent < b <= until]
+
+
+def open_gap(stream: Reply, until: float) -> list[tuple[int, float]]:
+    """A stream that is silent until the end shows no gap that ended: what it waited so far."""
+    if stream.ended:
+        return []
+    texts = [text for text in stream.texts if text <= until]
+    return [(max(0, len(texts) - 1), until - max(texts, default=until))]
+
+
 def judge(who: str, streams: Sequence[Reply], long: Reply) -> Answer:
     """The figures of one experiment. Gaps that end after the long prompt's first text don't count,
     nor does anything before it was sent, but for the median."""
-    until = long.texts[0] if long.texts else long.ended
+    until = first_text(long)
     before = [b - a for r in streams for a, b in pairwise(r.texts) if b <= long.sent]
-    during = [b - a for r in streams for a, b in pairwise(r.texts) if long.sent < b <= until]
-    # A stream that is silent until the end shows no gap that ended: count what it waited so far.
-    last = [max((t for t in r.texts if t <= until), default=until) for r in streams if not r.ended]
-    open_gaps = [until - t for t in last]
+    during = [gap for r in streams for _, gap in gaps_beside(r, long)]
+    open_gaps = [gap for r in streams for _, gap in open_gap(r, until)]
     usual, worst = median(before), max([*during, *open_gaps], default=float("nan"))
     return Answer(
         who,
@@ -100,18 +118,16 @@ def against_own(
     answer: Answer, streams: Sequence[Reply], long: Reply, control: Sequence[Reply]
 ) -> Answer:
     """The same with the figures of `control`, streams that nothing disturbed."""
-    until = long.texts[0] if long.texts else long.ended
-    rows = [[b - a for a, b in pairwise(r.texts)] for r in control]
+    rows = [gaps(reply) for reply in control]
     shortest = min(map(len, rows))
     usual = [
         median([gap for row in rows for gap in row[max(0, i - AROUND) : i + AROUND + 1]])
         for i in range(shortest)
     ]
     ratios = [
-        (b - a) / usual[min(i, shortest - 1)]
+        gap / usual[min(at, shortest - 1)]
         for r in streams
-        for i, (a, b) in enumerate(pairwise(r.texts))
-        if long.sent < b <= until
+        for at, gap in [*gaps_beside(r, long), *open_gap(r, first_text(long))]
     ]
     worst = max(ratios, default=math.nan)
     return msgspec.structs.replace(answer, own_gap=1e3 * usual[-1], own_ratio=worst)

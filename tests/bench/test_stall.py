@@ -59,3 +59,13 @@ def test_growth_is_not_the_long_prompts_fault() -> None:
     assert answer.ratio == pytest.approx(6)
     assert answer.own_gap == pytest.approx(300)
     assert answer.own_ratio == pytest.approx(2)
+
+
+def test_silence_to_the_end_counts_beside_own_gaps_too() -> None:
+    """A stream that was halted until the long prompt was read is no smooth one."""
+    halted, alone = stream(0.0, 0.1, 0.2, 0.3), stream(0.0, 0.1, 0.2, 0.3, 0.4)
+    long = long_prompt(0.25, 5.3)
+
+    answer = against_own(judge("x", [halted], long), [halted], long, [alone])
+
+    assert answer.own_ratio == pytest.approx(50)
