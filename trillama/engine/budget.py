@@ -5,10 +5,9 @@ take at most ``STRETCH`` times a step without, which bounds the gap a running st
 up to ``UNNOTICED_NS`` where that is too short for a sound chunk, because small chunks cost more a
 token and nobody sees so short a gap. Where many wait the bound grows with their number: a few
 streams are not kept smooth at the price of a crowd that cannot begin, but they are not halted for
-it either: ``MOST_BURST_GAPS``. A long prompt fills the pool,
-and with it all steps get longer: streams are held to what they were used to before it came. While
-nobody generates, only the time until a newcomer can join, or a finished prompt be answered, bounds
-a step.
+it either: ``MOST_BURST_GAPS``. A long prompt fills the pool, and with it all steps get longer:
+streams are held to what they were used to before it came. While nobody generates, only the time
+until a newcomer can join, or a finished prompt be answered, bounds a step.
 
 What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
 ``base.Attention``). Where sequences have cells of their own, prompts are computed apart from those
@@ -159,7 +158,7 @@ class StepBudget:
     def _ns(self, load: Load, tokens: int, *, tiled: bool) -> float:
         """The same by one of the kernels."""
         if tiled:
-            return self._by_tile.predict(self._tile_amounts(load, tokens))
+            return self._by_tile.predict(_tile_amounts(load, tokens))
         if not self._apart:
             return self._by_row.predict(self._row_amounts(load, tokens))
         heads = self._by_row.predict(_heads_amounts(load)) if load.generating else 0.0
@@ -186,7 +185,7 @@ class StepBudget:
         if load.generating and not tokens:
             self._plain.append((load.generating, elapsed_ns))
         if self._is_tiled(load, tokens):
-            self._by_tile.observe(self._tile_amounts(load, tokens), elapsed_ns)
+            self._by_tile.observe(_tile_amounts(load, tokens), elapsed_ns)
         elif not self._apart:
             self._by_row.observe(self._row_amounts(load, tokens), elapsed_ns)
         elif not tokens:
@@ -199,10 +198,6 @@ class StepBudget:
         if self._attention is Attention.POOLED:
             return (1, rows, rows * load.cells)
         return (1, rows, tokens * load.depth + load.seen)
-
-    @staticmethod
-    def _tile_amounts(load: Load, tokens: int) -> tuple[float, ...]:
-        return (1, load.generating + tokens, tokens * load.depth, load.cells)
 
     def _guess(self, row: float) -> None:
         """Begin with prices in the proportions of a small model on two cores (bench/README.md)."""
@@ -228,6 +223,11 @@ _FIRST_BY_TILE = (
     ((1, 512, 0, 0), 512),
     ((1, 512, 1_000_000, 4000), 900),
 )
+
+
+def _tile_amounts(load: Load, tokens: int) -> tuple[float, ...]:
+    """An execution, rows, cells that rows of prompts see, and cells in use."""
+    return (1, load.generating + tokens, tokens * load.depth, load.cells)
 
 
 def _heads_amounts(load: Load) -> tuple[float, ...]:
