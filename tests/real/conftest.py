@@ -40,6 +40,14 @@ def model(backend: LlamaBackend, tiny_random_path: Path) -> Iterator[LlamaModel]
     model.close()
 
 
+@pytest.fixture(scope="session")
+def tiny(backend: LlamaBackend, tiny_model_path: Path) -> Iterator[LlamaModel]:
+    """The bundled model, loaded once."""
+    model = backend.load(str(tiny_model_path), LoadParams())
+    yield model
+    model.close()
+
+
 @pytest.fixture
 def open_context(model: LlamaModel) -> Iterator[OpenContext]:
     """Opens contexts on the random model and closes them after the test."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from trillama.base.events import StopReason
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
-from trillama.engine.base import ContextParams, LoadParams
-from trillama.engine.llama import LlamaBackend, LlamaContext, LlamaModel
+from trillama.engine.base import ContextParams
+from trillama.engine.llama import LlamaContext, LlamaModel
 
 GREEDY = Options(temperature=0, num_predict=48)
 EXACT = {"cache_type_k": "f32", "cache_type_v": "f32", "flash_attention": False}
@@ -34,14 +33,6 @@ FACTS = [
 SURE = [f"Count from {start} to {start + 24}." for start in range(1, 9)]
 """Long answers without a near tie: kernels for other batch sizes round differently."""
 Open = Callable[..., LlamaContext]
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model_path: Path) -> Iterator[LlamaModel]:
-    """The bundled model, loaded once."""
-    model = LlamaBackend().load(str(tiny_model_path), LoadParams())
-    yield model
-    model.close()
 
 
 @pytest.fixture

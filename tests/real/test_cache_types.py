@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from tests.support.stepping import Stepped
@@ -12,22 +9,14 @@ from trillama.base.errors import ModelLoadError
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher
-from trillama.engine.base import ContextParams, LoadParams
-from trillama.engine.llama import LlamaBackend, LlamaContext, LlamaModel
+from trillama.engine.base import ContextParams
+from trillama.engine.llama import LlamaContext, LlamaModel
 
 ANSWERS = {
     "What is the capital of France?": "Paris",
     "What is 12 + 30?": "42",
     "Repeat: QX-7731": "QX-7731",
 }
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model_path: Path) -> Iterator[LlamaModel]:
-    """The bundled model, loaded once."""
-    model = LlamaBackend().load(str(tiny_model_path), LoadParams())
-    yield model
-    model.close()
 
 
 def opened(tiny: LlamaModel, kind: str, streams: int, flash: bool | None = None) -> LlamaContext:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -12,18 +9,10 @@ from tests.support.stepping import Stepped
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
-from trillama.engine.base import ContextParams, LoadParams
-from trillama.engine.llama import LlamaBackend, LlamaModel
+from trillama.engine.base import ContextParams
+from trillama.engine.llama import LlamaModel
 
 LONG = 400
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_model_path: Path) -> Iterator[LlamaModel]:
-    """The bundled model, loaded once."""
-    model = LlamaBackend().load(str(tiny_model_path), LoadParams())
-    yield model
-    model.close()
 
 
 class Conversations:
