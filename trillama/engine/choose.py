@@ -1,8 +1,9 @@
 """From logits to tokens for all rows of a step, whatever sampler each row has.
 
-Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together, in
-parts on several threads where those are free: numpy releases the GIL over large arrays. Rows with
-a library chain run beside each other on the same threads, since a chain releases it too.
+Owned by ``batching``, which calls it once a step. Rows with numpy samplers are chosen together; the
+pass over all their logits is made in parts on several threads where those are free, since numpy
+releases the GIL over large arrays. Rows with a library chain run beside each other on the same
+threads, since a chain releases it too.
 
 A row with a guide is sampled like any other first; only if the guide refuses the token, another is
 drawn among those it allows. Masks that are likely to be needed are computed beside the decode.
@@ -24,8 +25,9 @@ from trillama.base.jobs import Guide, Job
 
 from .base import Chain
 from .grammar.resample import draw_allowed, forbid
-from .sampling import Rows, RowSampler, draws_of
+from .sampling import Rows, RowSampler
 from .scores import token_scores
+from .topk import Spread, Work
 
 WORTH_A_THREAD = 1 << 20
 """Logits that take longer to look at than another thread takes to start on them."""
@@ -83,18 +85,17 @@ class Crew:
 
     Args:
         shape: of the logits.
-        threads: how many may look at them.
+        spread: how to look at all of them; None if one thread is enough.
     """
 
-    def __init__(self, rows: Sequence[Row], shape: tuple[int, ...], threads: int) -> None:
+    def __init__(self, rows: Sequence[Row], shape: tuple[int, ...], spread: Spread | None) -> None:
         self.rows, self.shape = list(rows), shape
         self.scored = [at for at, row in enumerate(rows) if row.job.logprobs is not None]
         self.guided = [
             (at, row.job.guide) for at, row in enumerate(rows) if row.job.guide is not None
         ]
         self.chained = [(at, row.chain) for at, row in enumerate(rows) if row.chain is not None]
-        self.samplers = [None if row.chain else row.sampler for row in rows]
-        self.parts = [(part, Rows(self.samplers[part])) for part in parts(shape, threads)]
+        self.samplers = Rows([None if row.chain else row.sampler for row in rows], spread)
 
     def same(self, rows: Sequence[Row], shape: tuple[int, ...]) -> bool:
         """Whether these are the very same rows."""
@@ -139,13 +140,13 @@ class Chooser:
         self._await_masks()
         crew = self._crew
         if crew is None or not crew.same(rows, logits.shape):
-            crew = self._crew = Crew(rows, logits.shape, self._threads)
+            crew = self._crew = Crew(rows, logits.shape, self._spread(logits.shape))
         raw = {at: logits[at].copy() for at in crew.scored}
         for at, guide in crew.guided:
             if rows[at].chain is not None:  # a chain remembers what it picks: no second try
                 forbid(logits[at], guide.mask())
         picks = [self._pool.submit(_pick, chain, logits[at]) for at, chain in crew.chained]
-        chosen = self._sample(logits, crew)
+        chosen: list[int] = crew.samplers.sample(logits).tolist()
         for (at, _), pick in zip(crew.chained, picks, strict=True):
             chosen[at] = pick.result()
         if crew.guided:
@@ -178,17 +179,19 @@ class Chooser:
         for (at, guide), token in zip(refused, tokens, strict=True):
             chosen[at] = guide.take(token) if token >= 0 else -1
 
-    def _sample(self, logits: npt.NDArray[np.float32], crew: Crew) -> list[int]:
-        """Sample in parts; this thread takes the first itself."""
-        (first, some), *rest = crew.parts
+    def _spread(self, shape: tuple[int, ...]) -> Spread | None:
+        """Work on rows in parts, the first of them on the thread that asks for it."""
+        first, *rest = parts(shape, self._threads)
         if not rest:
-            return list(some.sample(logits).tolist())
-        draws = draws_of(crew.samplers)
-        others = [self._pool.submit(rows.sample, logits[part], draws[part]) for part, rows in rest]
-        chosen: list[int] = some.sample(logits[first], draws[first]).tolist()
-        for other in others:
-            chosen += other.result().tolist()
-        return chosen
+            return None
+
+        def spread(work: Work) -> None:
+            others = [self._pool.submit(work, part) for part in rest]
+            work(first)
+            for other in others:
+                other.result()
+
+        return spread
 
     def close(self) -> None:
         """End the threads."""

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from trillama.base.options import Options
 
 from .penalties import RecentTokens, add_bias, penalise
-from .topk import Floats, Ids, top_k, top_k_of_row
+from .topk import Floats, Ids, Spread, top_k, top_k_of_row
 
 MAX_TOP_K = 256
 """Largest top_k worth doing here; llama.cpp's partial sort takes over beyond."""
@@ -141,12 +141,14 @@ class Rows:
 
     Args:
         samplers: one per row; None for a row that is sampled elsewhere and left as it is.
+        spread: how to look at all logits of several rows; None does so on this thread.
     """
 
-    __slots__ = ("_absent", "_at", "_biased", "_looking", "_shapes", "samplers")
+    __slots__ = ("_absent", "_at", "_biased", "_looking", "_shapes", "_spread", "samplers")
 
-    def __init__(self, samplers: Sequence[RowSampler | None]) -> None:
+    def __init__(self, samplers: Sequence[RowSampler | None], spread: Spread | None = None) -> None:
         self.samplers = samplers
+        self._spread = spread
         self._at = np.arange(len(samplers))
         shapes = np.array([_ONLY_THE_BEST if s is None else s.shape for s in samplers])
         self._shapes = Shapes(shapes.reshape(-1, 4))
@@ -156,7 +158,7 @@ class Rows:
         looking = [(row, s.recent, s.penalties) for row, s in present if s.recent is not None]
         self._looking = looking
 
-    def sample(self, logits: Floats, draws: Sequence[float] | None = None) -> npt.NDArray[np.int32]:
+    def sample(self, logits: Floats) -> npt.NDArray[np.int32]:
         """See ``sample_rows``."""
         if not self.samplers:
             return np.empty(0, np.int32)
@@ -165,27 +167,27 @@ class Rows:
                 add_bias(logits, *zip(*self._biased, strict=True))
             if self._looking:
                 penalise(logits, *zip(*self._looking, strict=True))
-            return self._draw(logits, draws)
+            return self._draw(logits)
 
     def draw(self, logits: Floats) -> npt.NDArray[np.int32]:
         """``sample`` from logits that have their biases and penalties already."""
         with np.errstate(all="ignore"):
-            return self._draw(logits, None)
+            return self._draw(logits)
 
-    def _draw(self, logits: Floats, draws: Sequence[float] | None) -> npt.NDArray[np.int32]:
+    def _draw(self, logits: Floats) -> npt.NDArray[np.int32]:
         """Rows of NaN and infinities are computed along and dropped."""
         most = self._shapes.most
         if most < 1:
             raise ValueError("rows of Tier.CHAIN are sampled by their chains")
         if len(self.samplers) == 1 and self._absent is None:
-            (draw,) = draws_of(self.samplers) if draws is None else draws
+            (draw,) = draws_of(self.samplers)
             return np.array([self._draw_alone(logits[0], draw)], np.int32)
         if most == 1:
-            chosen = logits.argmax(1)
+            chosen = self._argmax(logits)
             peaks = logits[self._at, chosen]
         else:
-            values, ids, peaks = top_k(logits, most)
-            drawn = np.array(draws_of(self.samplers) if draws is None else draws)
+            values, ids, peaks = top_k(logits, most, self._spread)
+            drawn = np.array(draws_of(self.samplers))
             rank = self._shapes.rank_drawn(values, drawn)
             chosen = ids[self._at, rank]
         usable = np.isfinite(peaks)
@@ -195,6 +197,18 @@ class Rows:
             chosen = np.where(usable, chosen, -1)
         tokens: npt.NDArray[np.int32] = chosen.astype(np.int32)
         return tokens
+
+    def _argmax(self, logits: Floats) -> Ids:
+        if self._spread is None:
+            best: Ids = logits.argmax(1)
+            return best
+        chosen = np.empty(len(logits), np.int64)
+
+        def look(part: slice) -> None:
+            chosen[part] = logits[part].argmax(1)
+
+        self._spread(look)
+        return chosen
 
     def _draw_alone(self, row: Floats, draw: float) -> int:
         """What the only row gets, the same as among others, in half as many calls."""
@@ -273,14 +287,12 @@ class Shapes:
 def sample_rows(
     logits: Floats,
     samplers: Sequence[RowSampler | None],
-    draws: Sequence[float] | None = None,
 ) -> npt.NDArray[np.int32]:
     """Choose one token for each row.
 
     Args:
         logits: shape (rows, n_vocab); bias and penalties are applied in place.
         samplers: one per row; None for a row that is sampled elsewhere and left as it is.
-        draws: random numbers in place of the samplers' next ones.
 
     Returns:
         tokens, shape (rows,); -1 where the row holds a NaN or no finite maximum, or has no sampler.
@@ -288,4 +300,4 @@ def sample_rows(
     Raises:
         ValueError: a sampler's options belong to ``Tier.CHAIN``.
     """
-    return Rows(samplers).sample(logits, draws)
+    return Rows(samplers).sample(logits)

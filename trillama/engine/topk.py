@@ -6,18 +6,25 @@ reaches it is looked at closely. Equal logits are ranked by token id, so a row's
 depends on its neighbours or on their k.
 
 Between two decodes nothing of this is in the processor's caches, and a call of numpy's costs ten
-microseconds whatever it does: few calls count for more than few numbers.
+microseconds whatever it does: few calls count for more than few numbers. Beside a GPU the one pass
+over all logits is spread over threads, and no more than that: every call takes the interpreter's
+lock again, and eight threads that make all the calls for their rows are no faster than one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
+Work = Callable[[slice], None]
+"""Something to be done for some rows."""
+Spread = Callable[[Work], None]
+"""Has work done for all rows, in parts that may be on several threads; returns when it is done."""
 
 _CHUNK_BYTES = 4 << 20
 """Logits looked at in one go: what is read twice should come from the cache the second time."""
@@ -25,17 +32,20 @@ _WORTH_SEARCHING = 3 << 17
 """Logits from which on looking only into the best columns is faster than at everything twice."""
 _WORTH_PARTITION = 512
 """Columns from which on a partition is faster than numpy's vectorised sort."""
+_LESS_BESIDE_THREADS = 3
+"""Columns are so much shorter where threads rank them, which leaves less to look at after that."""
 _LOWEST = np.finfo(np.float32).min
 _SPARE_BITS = 30
 """Of a sorting key, beside a logit's: for row and place."""
 
 
-def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
+def top_k(logits: Floats, k: int, spread: Spread | None = None) -> tuple[Floats, Ids, Floats]:
     """Rank the k largest logits of every row.
 
     Args:
         logits: shape (rows, n_vocab); only read.
         k: 1 or more; more than n_vocab means n_vocab.
+        spread: for all these rows; None leaves everything to this thread.
 
     Returns:
         the logits, largest first, and their token ids, both of shape (rows, k), -inf where a row
@@ -52,9 +62,11 @@ def top_k(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
             ids = np.append(ids, np.zeros(missing, np.int64))
         return values[None], ids[None], np.array([peak], np.float32)
     bits = (_SPARE_BITS - n_vocab.bit_length()) // 2
-    step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), 1 << bits)
+    step = 1 << bits
+    if spread is None:
+        step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), step)
     if rows <= step:
-        return _rank(logits, k)
+        return _rank(logits, k, spread)
     parts = [_rank(logits[begin : begin + step], k) for begin in range(0, rows, step)]
     columns = list(zip(*parts, strict=True))
     return np.concatenate(columns[0]), np.concatenate(columns[1]), np.concatenate(columns[2])
@@ -86,14 +98,16 @@ def _maxima(logits: Floats, stripes: int) -> Floats:
     return maxima
 
 
-def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
+def _rank(logits: Floats, k: int, spread: Spread | None = None) -> tuple[Floats, Ids, Floats]:
     n_vocab = logits.shape[1]
     search = logits.size >= _WORTH_SEARCHING
     # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates. Where all
     # is looked at twice, they get the length of a power of two, which leaves no rest to look at.
-    stripes = math.isqrt(n_vocab // k) if search else max(1, n_vocab >> (6 * k).bit_length())
-    maxima = _maxima(logits, stripes)
-    edge, peaks = _edge(maxima, k)
+    stripes = math.isqrt(n_vocab // k) if search else n_vocab >> (6 * k).bit_length()
+    if search and spread is not None:
+        stripes //= _LESS_BESIDE_THREADS
+    stripes = max(1, stripes)
+    maxima, edge, peaks = _columns(logits, stripes, k, spread)
     places = _reaching(logits, maxima, edge) if search else (logits >= edge).ravel().nonzero()[0]
     flat = logits.ravel()
     row = places // n_vocab
@@ -107,6 +121,25 @@ def _rank(logits: Floats, k: int) -> tuple[Floats, Ids, Floats]:
         missing = ranks >= counts[:, None]
         values[missing], ids[missing] = -np.inf, 0
     return values, ids, peaks
+
+
+def _columns(
+    logits: Floats, stripes: int, k: int, spread: Spread | None
+) -> tuple[Floats, Floats, Floats]:
+    """The columns' maxima and what ``_edge`` says of them."""
+    if spread is None:
+        maxima = _maxima(logits, stripes)
+        return maxima, *_edge(maxima, k)
+    rows, n_vocab = logits.shape
+    maxima = np.empty((rows, n_vocab // stripes), np.float32)
+    edge, peaks = np.empty((rows, 1), np.float32), np.empty(rows, np.float32)
+
+    def look(part: slice) -> None:
+        maxima[part] = _maxima(logits[part], stripes)
+        edge[part], peaks[part] = _edge(maxima[part], k)
+
+    spread(look)
+    return maxima, edge, peaks
 
 
 def _edge(maxima: Floats, k: int) -> tuple[Floats, Floats]:
