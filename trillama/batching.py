@@ -213,9 +213,9 @@ class Batcher:
         budget = self._budget.choose(load_of(plan, waiting, self._memory.used, worth))
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._memory.make_room(new + budget)
-        budget = min(budget, self._memory.free - new, self._context.limits.batch - new)
+        most = min(self._memory.free, self._context.limits.batch) - new
         rows = self._context.limits.outputs - len(plan.heads)
-        return divide(waiting, budget, self._counts.steps)[:rows]
+        return divide(waiting, min(budget, most), self._counts.steps, most)[:rows]
 
     # -- decoding -------------------------------------------------------------------------------
 

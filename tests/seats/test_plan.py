@@ -11,7 +11,7 @@ from trillama.engine.base import Batch
 from trillama.engine.sampling import RowSampler
 from trillama.kv import Place
 from trillama.seats import Plan, Seat
-from trillama.seats.plan import alike
+from trillama.seats.plan import alike, divide
 
 
 def seat(at: int, length: int, *, prompt: int = 0) -> Seat:
@@ -70,3 +70,15 @@ def test_the_budget_learns_what_rows_pay_for() -> None:
     heads = [seat(0, 100), seat(1, 300)]
     assert Plan(heads, []).load(400).seen == 400
     assert Plan(heads, [], by_sequence=True).load(400).seen == 600
+
+
+@pytest.mark.parametrize(
+    ("budget", "room", "counts"),
+    [(60, 999, [60]), (90, 999, [100]), (90, 95, [90]), (100, 999, [100]), (195, 999, [100, 100])],
+)
+def test_a_prompt_that_nearly_fits_is_computed_whole(
+    budget: int, room: int, counts: list[int]
+) -> None:
+    """What would be left of it costs another execution; there must be room for it, though."""
+    waiting = [seat(0, 0, prompt=100), seat(1, 0, prompt=100)]
+    assert [count for _, count in divide(waiting, budget, 0, room)] == counts
