@@ -125,9 +125,9 @@ def request(server: Process, method: str, path: str, body: str = "") -> http.cli
 
 
 class Load:
-    """Streams of random tokens, so that they end by themselves after thousands only."""
+    """Streams that repeat one letter: random tokens would end an answer after some hundreds."""
 
-    OPTIONS: ClassVar = {"num_predict": 100_000, "temperature": 1e6, "top_k": 0, "top_p": 1}
+    OPTIONS: ClassVar = {"num_predict": 100_000, "temperature": 0}
     BODY = json.dumps({"model": "tiny", "prompt": "a", "raw": True, "options": OPTIONS})
 
     def __init__(self, server: Process, streams: int) -> None:
