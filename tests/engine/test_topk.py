@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.logits import random_rows
 from trillama.engine import topk
-from trillama.engine.topk import top_k
+from trillama.engine.topk import Work, top_k
 
 
 @given(
@@ -69,3 +69,20 @@ def test_rows_without_any_usable_logit(value: float) -> None:
     assert values.shape == ids.shape == (2, 7)
     assert (values == -np.inf).all()
     assert not np.isfinite(peaks).any()
+
+
+def test_more_rows_than_a_key_has_room_for_are_spread_too() -> None:
+    """They are ranked in chunks; every row is looked at in parts, and no result changes."""
+    logits = np.random.default_rng(8).standard_normal((150, 40_000)).astype(np.float32)
+    looked: list[int] = []
+
+    def spread(shape: tuple[int, ...], work: Work) -> None:
+        half = shape[0] // 2
+        for part in slice(0, half), slice(half, shape[0]):
+            work(part)
+        looked.append(shape[0])
+
+    for one, other in zip(top_k(logits, 40, spread), top_k(logits, 40), strict=True):
+        assert np.array_equal(one, other)
+    assert sum(looked) == 150
+    assert len(looked) > 1

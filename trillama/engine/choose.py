@@ -140,7 +140,9 @@ class Chooser:
         self._await_masks()
         crew = self._crew
         if crew is None or not crew.same(rows, logits.shape):
-            crew = self._crew = Crew(rows, logits.shape, self._spread(logits.shape))
+            worth_it = len(parts(logits.shape, self._threads)) > 1
+            crew = Crew(rows, logits.shape, self._spread if worth_it else None)
+            self._crew = crew
         raw = {at: logits[at].copy() for at in crew.scored}
         for at, guide in crew.guided:
             if rows[at].chain is not None:  # a chain remembers what it picks: no second try
@@ -179,19 +181,13 @@ class Chooser:
         for (at, guide), token in zip(refused, tokens, strict=True):
             chosen[at] = guide.take(token) if token >= 0 else -1
 
-    def _spread(self, shape: tuple[int, ...]) -> Spread | None:
+    def _spread(self, shape: tuple[int, ...], work: Work) -> None:
         """Work on rows in parts, the first of them on the thread that asks for it."""
         first, *rest = parts(shape, self._threads)
-        if not rest:
-            return None
-
-        def spread(work: Work) -> None:
-            others = [self._pool.submit(work, part) for part in rest]
-            work(first)
-            for other in others:
-                other.result()
-
-        return spread
+        others = [self._pool.submit(work, part) for part in rest]
+        work(first)
+        for other in others:
+            other.result()
 
     def close(self) -> None:
         """End the threads."""

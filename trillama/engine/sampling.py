@@ -207,7 +207,7 @@ class Rows:
         def look(part: slice) -> None:
             chosen[part] = logits[part].argmax(1)
 
-        self._spread(look)
+        self._spread(logits.shape, look)
         return chosen
 
     def _draw_alone(self, row: Floats, draw: float) -> int:

@@ -23,8 +23,9 @@ Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Work = Callable[[slice], None]
 """Something to be done for some rows."""
-Spread = Callable[[Work], None]
-"""Has work done for all rows, in parts that may be on several threads; returns when it is done."""
+Spread = Callable[[tuple[int, ...], Work], None]
+"""Has work done for all rows of logits of a shape, in parts that may be on several threads; returns
+when it is done."""
 
 _CHUNK_BYTES = 4 << 20
 """Logits looked at in one go: what is read twice should come from the cache the second time."""
@@ -45,7 +46,7 @@ def top_k(logits: Floats, k: int, spread: Spread | None = None) -> tuple[Floats,
     Args:
         logits: shape (rows, n_vocab); only read.
         k: 1 or more; more than n_vocab means n_vocab.
-        spread: for all these rows; None leaves everything to this thread.
+        spread: how to look at all logits; None does so on this thread.
 
     Returns:
         the logits, largest first, and their token ids, both of shape (rows, k), -inf where a row
@@ -67,7 +68,7 @@ def top_k(logits: Floats, k: int, spread: Spread | None = None) -> tuple[Floats,
         step = min(max(1, _CHUNK_BYTES // (4 * n_vocab)), step)
     if rows <= step:
         return _rank(logits, k, spread)
-    parts = [_rank(logits[begin : begin + step], k) for begin in range(0, rows, step)]
+    parts = [_rank(logits[begin : begin + step], k, spread) for begin in range(0, rows, step)]
     columns = list(zip(*parts, strict=True))
     return np.concatenate(columns[0]), np.concatenate(columns[1]), np.concatenate(columns[2])
 
@@ -98,16 +99,14 @@ def _maxima(logits: Floats, stripes: int) -> Floats:
     return maxima
 
 
-def _rank(logits: Floats, k: int, spread: Spread | None = None) -> tuple[Floats, Ids, Floats]:
+def _rank(logits: Floats, k: int, spread: Spread | None) -> tuple[Floats, Ids, Floats]:
     n_vocab = logits.shape[1]
     search = logits.size >= _WORTH_SEARCHING
     # Fewest numbers to look at: n/stripes column maxima and then stripes * k candidates. Where all
     # is looked at twice, they get the length of a power of two, which leaves no rest to look at.
-    stripes = math.isqrt(n_vocab // k) if search else n_vocab >> (6 * k).bit_length()
-    if search and spread is not None:
-        stripes //= _LESS_BESIDE_THREADS
-    stripes = max(1, stripes)
-    maxima, edge, peaks = _columns(logits, stripes, k, spread)
+    shorter = 1 if spread is None else _LESS_BESIDE_THREADS
+    stripes = math.isqrt(n_vocab // k) // shorter if search else n_vocab >> (6 * k).bit_length()
+    maxima, edge, peaks = _columns(logits, max(1, stripes), k, spread)
     places = _reaching(logits, maxima, edge) if search else (logits >= edge).ravel().nonzero()[0]
     flat = logits.ravel()
     row = places // n_vocab
@@ -138,7 +137,7 @@ def _columns(
         maxima[part] = _maxima(logits[part], stripes)
         edge[part], peaks[part] = _edge(maxima[part], k)
 
-    spread(look)
+    spread(logits.shape, look)
     return maxima, edge, peaks
 
 

@@ -181,13 +181,13 @@ def load_of(plan: Plan, waiting: list[Seat], cells: int, worth: float) -> Load:
 def divide(seats: list[Seat], budget: int, step: int, most: int) -> list[tuple[Seat, int]]:
     """Give prompt tokens of one step to prefilling seats.
 
+    The shortest remaining prompt goes first, because it starts to answer soonest; every step of
+    waiting counts like :data:`AGEING` tokens less, so that nobody waits for ever.
+
     Args:
         budget: tokens wanted; the last chunk may go beyond it, see :data:`REMNANT`.
         step: number of the step.
         most: tokens there is room for.
-
-    The shortest remaining prompt goes first, because it starts to answer soonest; every step of
-    waiting counts like :data:`AGEING` tokens less, so that nobody waits for ever.
     """
     chunks: list[tuple[Seat, int]] = []
     for seat in sorted(seats, key=lambda s: s.remaining - AGEING * (step - s.admitted_step)):
