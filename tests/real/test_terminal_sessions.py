@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.support.screen import Screen, command_line, needs_tmux
 from tests.support.served import Process
+from trillama.commands.console import WRAP_MARGIN, display_width
 
 pytestmark = needs_tmux
 PROMPT = "ready$"
@@ -131,11 +133,19 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(wide: Shell) -> None:
     wide.until(PROMPT, times=2)
 
 
-def test_wide_characters(shell: Shell) -> None:
-    """They take two columns, and no line is broken inside one."""
-    shell.enter("trillama run tiny --think=false 'Repeat: 模型-77'")
-    shown = shell.until(PROMPT, times=2)
-    assert "\N{REPLACEMENT CHARACTER}" not in shown
+@pytest.mark.parametrize("columns", [80, 40])
+def test_wide_characters(tmp_path: Path, server: Process, columns: int) -> None:
+    """They take two columns, and a line ends between two before the terminal does."""
+    words = " ".join("模型回答" * length for length in (1, 2, 3, 4, 3, 2, 1))
+    (tmp_path / "schema").write_text(json.dumps({"const": words}))
+    screen = Shell(tmp_path, server.port, columns=columns)
+    try:
+        screen.enter("clear; trillama run tiny --think=false --format schema Speak")
+        lines = screen.until('"\n', PROMPT).split(PROMPT, 1)[0].splitlines()
+    finally:
+        screen.close()
+    assert "".join(lines).replace(" ", "") == f'"{words}"'.replace(" ", "")
+    assert max(map(display_width, lines)) <= columns - WRAP_MARGIN
 
 
 def test_markdown_and_quiet(wide: Shell) -> None:
