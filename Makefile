@@ -6,6 +6,8 @@ PYTHON ?= $(or $(wildcard .venv/bin/python),python3)
 BIN := .venv/bin
 PROMPT ?= What is the capital of France?
 BENCH ?= startup
+# Processes that share the tests; JOBS=0 runs them in one, for a debugger.
+JOBS ?= auto
 
 .DEFAULT_GOAL := help
 .PHONY: help ready run serve test check fix e2e bench docs train-eval lock clean
@@ -23,7 +25,7 @@ serve: ready ## the server, in the foreground
 	@$(BIN)/trillama serve
 
 test: ready ## all tests
-	@$(BIN)/python -m pytest -m "not slow and not gpu and not soak" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxprocesses 4 --dist worksteal -m "not slow and not gpu and not soak" $(ARGS)
 
 check: ready ## style, formatting and types
 	@$(BIN)/ruff check .
