@@ -1,6 +1,7 @@
 """Vectors of 256 short texts: ours in one call and as singles at once, beside a rival.
 
     python -m bench.embeddings --rival equal --rounds 3
+    python -m bench.embeddings --kind queries
 
 Both servers hold the same model file and get the same texts. The rounds go to them in turn, and the
 best of each counts, so that a noisy moment harms nobody. Without --model it is MiniLM with its real
@@ -28,13 +29,18 @@ from bench.servers import MODEL_NAME, Setup, open_server
 CONNECTIONS = 64
 THINGS = ("river", "market", "engine", "letter", "garden", "copper", "winter", "stone")
 
+KINDS = {
+    "sentences": "Sentence {} speaks of a {} and the {} of {}.",
+    "queries": "{1} {2} {3}",
+}
+"""What people have turned into vectors: about sixteen tokens of a document, or three words that
+they look for."""
 
-def make_texts(count: int) -> list[str]:
-    """Short sentences, about sixteen tokens each, none like another."""
-    return [
-        f"Sentence {at} speaks of a {THINGS[at % 8]} and the {THINGS[at // 8 % 8]} of {1800 + at}."
-        for at in range(count)
-    ]
+
+def make_texts(count: int, kind: str) -> list[str]:
+    """Texts of which none is like another, of a kind."""
+    said = KINDS[kind]
+    return [said.format(at, THINGS[at % 8], THINGS[at // 8 % 8], 1800 + at) for at in range(count)]
 
 
 def default_model() -> Path:
@@ -139,17 +145,18 @@ async def compare(ours: str, rival: str, texts: list[str], rounds: int) -> None:
     "--rival", default="equal", help="equal, xllamacpp, llama_cpp, or llama:MODEL@http://..."
 )
 @click.option("--texts", default=256)
+@click.option("--kind", type=click.Choice(list(KINDS)), default="sentences")
 @click.option("--rounds", default=3)
 @click.option("--threads", default=os.cpu_count() or 1)
-def main(model: Path | None, rival: str, texts: int, rounds: int, threads: int) -> None:
+def main(model: Path | None, rival: str, texts: int, kind: str, rounds: int, threads: int) -> None:
     path = model or default_model()
     print(describe())
-    print(f"{path.name}, {texts} texts, {threads} threads, rival: {rival}")
+    print(f"{path.name}, {texts} {kind}, {threads} threads, rival: {rival}")
     setup = Setup(
         model=path, parallel=CONNECTIONS, context=CONNECTIONS * 256, threads=threads, embedding=True
     )
     with open_server("trillama", setup) as ours, open_server(rival, setup) as other:
-        trio.run(compare, ours.target.url, other.target.url, make_texts(texts), rounds)
+        trio.run(compare, ours.target.url, other.target.url, make_texts(texts, kind), rounds)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ for _row in (_row_of_sequence, _row_of_token):
 
 PACK_CPU, PACK_GPU = 63, 4096
 """Tokens worth computing together. Below 64 rows a CPU's flash attention computes each by itself,
-so that an input has the very same row alone and among others; from there on it gains some 20 %."""
+so that an input has the very same row alone and among others; from there on it gains 20 to 30 %,
+and moves values of a row of length 1 by up to 1.5e-4."""
 
 
 def embedding_params(params: EmbeddingParams, facts: ModelFacts) -> ContextParams:
