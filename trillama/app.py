@@ -133,6 +133,15 @@ class Server:
         self.broken = trio.Event()
         self._scope = trio.CancelScope()
         self.app = Application(Guard(settings.origins), access_log=settings.access_log)
+        self.app.served = self.desk.meter.served
+        self._register_answering(backend)
+        if isinstance(store, ModelStore):
+            self._register_editing(store)
+        self.app.before_serving(self._start)
+        self.app.after_serving(self._stop)
+
+    def _register_answering(self, backend: Backend) -> None:
+        """The routes that need no more than the desk."""
         self.app.register_blueprint(native.routes(self.desk))
         self.app.register_blueprint(embeddings.routes(self.desk))
         self.app.register_blueprint(rerank.routes(self.desk))
@@ -142,10 +151,6 @@ class Server:
         self.app.register_blueprint(metrics.routes(self.desk.meter))
         self.app.register_blueprint(openai.routes(self.desk))
         self.app.register_blueprint(anthropic.routes(self.desk))
-        if isinstance(store, ModelStore):
-            self._register_editing(store)
-        self.app.before_serving(self._start)
-        self.app.after_serving(self._stop)
 
     def _register_editing(self, store: ModelStore) -> None:
         """The routes that change the store, and what they need."""

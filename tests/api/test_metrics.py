@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.faults import connections
 from tests.support.house import House, ask, connect, model
 from trillama.engine.base import Batch
 from trillama.engine.fake import babble, fixed
 
+SERVED = "trillama_http_requests_total"
 REQUESTS = "trillama_requests_total"
 Samples = dict[tuple[str, str], float]
 
@@ -46,6 +48,33 @@ async def test_an_idle_server_has_figures(build: Callable[..., Any]) -> None:
     assert seen["trillama_models_loaded", ""] == 0
     assert seen["trillama_process_resident_memory_bytes", ""] > 1 << 20
     assert not [name for name, labels in seen if labels == "m:latest"]
+
+
+async def test_requests_over_are_counted_by_route(build: Callable[..., Any]) -> None:
+    """With their status; paths and methods that a client made up make no labels of their own."""
+    house = await build(model("m"))
+    await ask(house, "GET", "/api/version")
+    await ask(house, "POST", "/api/show", {"model": "nowhere"})
+    for path in ("/made/up", "/and/another"):
+        await ask(house, "BREW", path)
+    await house.until(lambda: not connections())
+    seen = await scrape(house)
+    served = {labels: value for (name, labels), value in seen.items() if name == SERVED}
+    assert served == {"/api/version GET 200": 1, "/api/show POST 404": 1, "none none 404": 2}
+
+
+async def test_vectors_are_counted(build: Callable[..., Any]) -> None:
+    """Those that were computed with their tokens, the others by what was wrong."""
+    house = await build(model("m"))
+    body = {"model": "m", "input": ["four score", "and seven"]}
+    told = (await ask(house, "POST", "/api/embed", body)).json()
+    await ask(house, "POST", "/api/embed", body | {"model": "nowhere"})
+    await ask(house, "POST", "/api/rerank", {"model": "m", "query": "a", "documents": ["b"]})
+    seen = await scrape(house)
+    assert seen["trillama_embedding_requests_total", "m:latest"] == 1
+    assert seen["trillama_embedding_tokens_total", "m:latest"] == told["prompt_eval_count"] > 0
+    assert seen["trillama_request_errors_total", "not_found"] == 1
+    assert seen["trillama_request_errors_total", "unsupported"] == 1
 
 
 async def test_totals_are_what_clients_were_told(build: Callable[..., Any]) -> None:

@@ -46,6 +46,7 @@ HIGH_MARK = 1 << 20
 
 BODY_PATIENCE = 60.0
 """Seconds without a byte of a body after which the client is given up."""
+NO_ROUTE = "none"
 HUNG_UP = 499
 VISIT = "trillama.visit"
 
@@ -108,6 +109,7 @@ class Connection(TrioASGIHTTPConnection):
 
     app: Application
     _complete = False
+    _request: Any = None
 
     async def __call__(self, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -129,7 +131,7 @@ class Connection(TrioASGIHTTPConnection):
         if refusal is not None:
             await self._send(send, refusal)
             return
-        request = self._create_request_from_scope(send)
+        request = self._request = self._create_request_from_scope(send)
         async with trio.open_nursery() as nursery:
             self._visit.nursery = nursery
             nursery.start_soon(self._listen, nursery, request, receive)
@@ -152,12 +154,15 @@ class Connection(TrioASGIHTTPConnection):
         return None
 
     def _report(self) -> None:
+        status, method = self._visit.status or HUNG_UP, self.scope["method"]
+        route = self._request.url_rule if self._request else None
+        self.app.served(method if route else NO_ROUTE, route.rule if route else NO_ROUTE, status)
         if self.app.access_log:
             log.info(
                 "request",
-                method=self.scope["method"],
+                method=method,
                 path=self.scope["path"],
-                status=self._visit.status or HUNG_UP,
+                status=status,
                 ms=round((time.monotonic_ns() - self._visit.started) / 1e6, 2),
             )
 
@@ -199,6 +204,10 @@ class Connection(TrioASGIHTTPConnection):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def _tell_nobody(method: str, route: str, status: int) -> None:
+    pass
+
+
 class ExactRule(QuartRule):
     """A rule without the HEAD and OPTIONS that the framework would add unasked."""
 
@@ -215,6 +224,8 @@ class Application(QuartTrio):
         guard: who may speak from a browser.
         draining: new requests are refused.
         access_log: one log line for each request.
+        served: told of each request when it is over: method, route and status; ``NO_ROUTE`` stands
+            for both where there is none, since a client may make up any.
     """
 
     asgi_http_class = Connection
@@ -226,6 +237,7 @@ class Application(QuartTrio):
         self.guard = guard
         self.draining = False
         self.access_log = access_log
+        self.served: Callable[[str, str, int], None] = _tell_nobody
         self.config.update(
             MAX_CONTENT_LENGTH=None,  # each route has its own limit; uploads have back-pressure
             PROVIDE_AUTOMATIC_OPTIONS=False,

@@ -169,12 +169,8 @@ class Desk:
             TrillamaError: it cannot be: the name, an option, the load, the length of the prompt,
                 too many who wait, the caller's time.
         """
-        try:
-            with Deadline(caller, self.settings) as deadline:
-                return await self._begin(request, job_id, caller, deadline)
-        except TrillamaError as error:
-            self.meter.failed(error.code)
-            raise
+        with self.meter.counted_trouble(), Deadline(caller, self.settings) as deadline:
+            return await self._begin(request, job_id, caller, deadline)
 
     async def _begin(
         self, request: TurnRequest, job_id: str, caller: Caller, deadline: Deadline

@@ -107,7 +107,8 @@ class Embeddings:
             TrillamaError: it cannot be had: the name, an option, the load, a length, too many who
                 wait, a model that does not embed, the caller's time.
         """
-        with Deadline(caller, self._desk.settings) as deadline:
+        desk = self._desk
+        with desk.meter.counted_trouble(), Deadline(caller, desk.settings) as deadline:
             return await self._embed(request, deadline)
 
     async def _embed(self, request: EmbeddingRequest, deadline: Deadline) -> Vectors | None:
@@ -126,6 +127,7 @@ class Embeddings:
                 return None
             inputs = await read_inputs(runner, request.inputs, options, truncate=request.truncate)
             rows = await runner.embed(inputs.tokens, adapters)
+            self._desk.meter.embedded(runner.spec.name, inputs.count)
             load_ns = lease.load_ns
         work = functools.partial(finished, rows, request.dimensions)
         return Vectors(

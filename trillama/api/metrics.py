@@ -3,12 +3,13 @@
 Names and meanings are those of vLLM where it has one, with our prefix. What is so at the moment is
 read from the scheduler's records at each scrape, and goes with its model; what an answer turned out
 to be is counted when it ends, so totals outlive the model. Labels take values that are few: names
-of installed models, reasons, codes of errors; never anything that a client made up.
+of installed models, reasons, codes of errors, routes; never anything that a client made up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +18,7 @@ from prometheus_client.registry import Collector
 from quart import Blueprint, Response
 
 from ..base.durations import SECOND
+from ..base.errors import TrillamaError
 from ..base.turns import Finished
 from ..nursery_scheduler import Scheduler
 from ..seats import BatchStatistics
@@ -83,10 +85,15 @@ class Meter:
             name = f"trillama_{name}_seconds"
             return Histogram(name, told, MODEL, buckets=bounds, registry=registry)
 
+        labels = "handler", "method", "status"
+        self._served = counter("http_requests", "Requests over, by route.", *labels)
         self._ended = counter("requests", "Answers that ended, by reason.", "model", "reason")
         self._failed = counter("request_errors", "Requests refused or broken off.", "code")
         self._prompts = counter("prompt_tokens", "Tokens of prompts.", *MODEL)
         self._outputs = counter("generation_tokens", "Tokens of answers.", *MODEL)
+        told = "Requests for vectors or ranks that were computed."
+        self._embedded = counter("embedding_requests", told, *MODEL)
+        self._inputs = counter("embedding_tokens", "Tokens of what was embedded.", *MODEL)
         self._first = histogram("time_to_first_token", "From the request to its text.", FIRST)
         self._each = histogram("time_per_output_token", "After the first, on average.", EACH)
         self._queued = histogram("request_queue_time", "From submission to admission.", FIRST)
@@ -109,9 +116,27 @@ class Meter:
         self._prompts.labels(model).inc(prompt)
         self._outputs.labels(model).inc(output)
 
+    def embedded(self, model: str, tokens: int) -> None:
+        """Vectors or ranks of so many tokens have been computed."""
+        self._embedded.labels(model).inc()
+        self._inputs.labels(model).inc(tokens)
+
+    def served(self, method: str, route: str, status: int) -> None:
+        """A request is over, whatever it was."""
+        self._served.labels(route, method, str(status)).inc()
+
     def failed(self, code: str) -> None:
         """A request got an error in place of its answer, or of the rest of it."""
         self._failed.labels(code).inc()
+
+    @contextmanager
+    def counted_trouble(self) -> Iterator[None]:
+        """An error that leaves this block is counted."""
+        try:
+            yield
+        except TrillamaError as error:
+            self.failed(error.code)
+            raise
 
     def text(self) -> bytes:
         """All figures in Prometheus' text format."""

@@ -124,7 +124,8 @@ class Reranker:
             TrillamaError: it cannot be had: the name, an option, the load, a length, too many who
                 wait, a model that does not rank, the caller's time.
         """
-        with Deadline(caller, self._desk.settings) as deadline:
+        desk = self._desk
+        with desk.meter.counted_trouble(), Deadline(caller, desk.settings) as deadline:
             return await self._rerank(request, deadline)
 
     async def _rerank(self, request: RerankRequest, deadline: Deadline) -> Ranking:
@@ -141,6 +142,7 @@ class Reranker:
                 raise Unsupported(f'"{request.model}" does not support rerank')
             inputs = await read_pairs(runner, request, options)
             rows = await runner.embed(inputs.tokens, adapters)
+            self._desk.meter.embedded(runner.spec.name, inputs.count)
             sigmoid = not (request.raw or runner.facts.scores_are_probabilities)
         return Ranking(
             order=ranked(rows[:, 0], request.top, sigmoid=sigmoid),
