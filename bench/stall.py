@@ -196,11 +196,13 @@ def ask_running(label: str, target: Target, question: Question) -> Answer:
 
 
 def format_answers(answers: Sequence[Answer]) -> str:
+    """A table; its last columns are there where undisturbed streams were looked at."""
     head = f"{'':24}{'median gap':>12}{'p99':>9}{'worst':>9}{'worst/median':>14}{'long TTFT':>11}"
-    lines = [f"{head}{'own gap':>9}{'worst/own':>11}   (ms)"]
+    compared = any(not math.isnan(a.own_gap) for a in answers)
+    lines = [head + (f"{'own gap':>9}{'worst/own':>11}" if compared else "") + "   (ms)"]
     for a in answers:
         gaps_text = f"{a.median_gap:12.1f}{a.gap_p99:9.1f}{a.worst_gap:9.1f}"
-        own = f"{a.own_gap:9.1f}{a.own_ratio:10.1f}x"
+        own = f"{a.own_gap:9.1f}{a.own_ratio:10.1f}x" if compared else ""
         lines.append(f"{a.who:24}{gaps_text}{a.ratio:13.1f}x{a.long_ttft:11.0f}{own}")
         if a.errors or a.ended_early:
             lines.append(f"  ! {a.errors} errors, {a.ended_early} streams ended early")

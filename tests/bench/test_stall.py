@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.stall import against_own, judge
+from bench.stall import against_own, format_answers, judge
 from bench.stats import Reply
 
 
@@ -69,3 +69,13 @@ def test_silence_to_the_end_counts_beside_own_gaps_too() -> None:
     answer = against_own(judge("x", [halted], long), [halted], long, [alone])
 
     assert answer.own_ratio == pytest.approx(50)
+
+
+def test_what_was_not_looked_at_is_not_in_the_table() -> None:
+    """Columns about undisturbed streams come with ``--control`` alone."""
+    streams, long = [stream(0.0, 0.1, 0.2, 0.3)], long_prompt(0.25, 5.3)
+    answer = judge("x", streams, long)
+
+    assert "own" not in format_answers([answer])
+    assert "nan" not in format_answers([answer])
+    assert "own gap" in format_answers([against_own(answer, streams, long, streams)])
