@@ -12,11 +12,15 @@ until a newcomer can join, or a finished prompt be answered, bounds a step.
 What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
 ``base.Attention``). Where sequences have cells of their own, prompts are computed apart from those
 who generate and have a model of their own: their rows want no logits, and read the cells of one
-sequence together. Tiled attention needs two, because llama.cpp's has two kernels: up to ``KNEE``
-rows each row visits the cells it sees, from there on tiles of rows visit all cells in use together.
-The one is cheap for short contexts, the other for many rows and long contexts; whichever promises
-more tokens a second within the bound is taken. Where the bound would make a long prompt crawl, the
-smallest tiled step is taken although it breaks the bound: see ``WORTH``.
+sequence together. Chunks of a long prompt are all alike, and a model learns only their sum from
+them, not what a token more would cost. So no chunk is larger than the fastest of the latest ones
+can vouch for: one more token never costs more than those of a chunk did on average.
+
+Tiled attention needs two models, because llama.cpp's has two kernels: up to ``KNEE`` rows each row
+visits the cells it sees, from there on tiles of rows visit all cells in use together. The one is
+cheap for short contexts, the other for many rows and long contexts; whichever promises more tokens
+a second within the bound is taken. Where the bound would make a long prompt crawl, the smallest
+tiled step is taken although it breaks the bound: see ``WORTH``.
 """
 
 from __future__ import annotations
@@ -100,6 +104,7 @@ class StepBudget:
         self._plain: deque[tuple[int, int]] = deque(maxlen=PLAIN_STEPS)  # (rows, nanoseconds)
         self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
+        self._rates: deque[float] = deque(maxlen=PLAIN_STEPS)  # tokens a ns, of chunks apart
         self._by_chunk = LinearCost(4)  # where prompts are apart: the same, and of a cell read once
 
     def choose(self, load: Load) -> int:
@@ -176,7 +181,10 @@ class StepBudget:
     def _most(self, load: Load, allowed: float, *, tiled: bool) -> int:
         """Prompt tokens that fit into ``allowed`` nanoseconds by one of the models."""
         one, two = (self._ns(load, tokens, tiled=tiled) for tokens in (1, 2))
-        return max(0, min(self._batch, 1 + int((allowed - one) / max(two - one, 1.0))))
+        most = 1 + int((allowed - one) / max(two - one, 1.0))
+        if self._rates:
+            most = min(most, int(max(self._rates) * (allowed - self._ns(load, 0, tiled=tiled))))
+        return max(0, min(self._batch, most))
 
     def observe(self, load: Load, tokens: int, elapsed_ns: int) -> None:
         """Learn from a finished step that computed ``tokens`` of prompts."""
@@ -192,6 +200,7 @@ class StepBudget:
             self._by_row.observe(_heads_amounts(load), elapsed_ns)
         elif not load.generating:
             self._by_chunk.observe(_chunk_amounts(load, tokens), elapsed_ns)
+            self._rates.append(tokens / max(elapsed_ns, 1))
 
     def _row_amounts(self, load: Load, tokens: int) -> tuple[float, ...]:
         rows = load.generating + tokens
