@@ -132,8 +132,8 @@ class Server:
         self.transfers: Transfers | None = None
         self.broken = trio.Event()
         self._scope = trio.CancelScope()
-        self.app = Application(Guard(settings.origins), access_log=settings.access_log)
-        self.app.served = self.desk.meter.served
+        served, access_log = self.desk.meter.served, settings.access_log
+        self.app = Application(Guard(settings.origins), served, access_log=access_log)
         self._register_answering(backend)
         if isinstance(store, ModelStore):
             self._register_editing(store)

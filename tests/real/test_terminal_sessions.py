@@ -37,6 +37,7 @@ class Shell(Screen):
         environ |= {"PS1": f"'{PROMPT} '", "PATH": f"{program.parent}:/usr/bin:/bin"}
         environ |= {"PYTHONPATH": str(Path(__file__).parents[2])}
         super().__init__(folder, command_line(["sh", "-i"], environ), columns=columns, rows=40)
+        self.columns = columns
         self.until(PROMPT)
 
     def enter(self, line: str) -> None:
@@ -133,19 +134,14 @@ def test_ctrl_c_stops_the_answer_and_not_the_chat(wide: Shell) -> None:
     wide.until(PROMPT, times=2)
 
 
-@pytest.mark.parametrize("columns", [80, 40])
-def test_wide_characters(tmp_path: Path, server: Process, columns: int) -> None:
+def test_wide_characters(shell: Shell, tmp_path: Path) -> None:
     """They take two columns, and a line ends between two before the terminal does."""
     words = " ".join("模型回答" * length for length in (1, 2, 3, 4, 3, 2, 1))
     (tmp_path / "schema").write_text(json.dumps({"const": words}))
-    screen = Shell(tmp_path, server.port, columns=columns)
-    try:
-        screen.enter("clear; trillama run tiny --think=false --format schema Speak")
-        lines = screen.until('"\n', PROMPT).split(PROMPT, 1)[0].splitlines()
-    finally:
-        screen.close()
+    shell.enter("clear; trillama run tiny --think=false --format schema Speak")
+    lines = shell.until('"\n', PROMPT).split(PROMPT, 1)[0].splitlines()
     assert "".join(lines).replace(" ", "") == f'"{words}"'.replace(" ", "")
-    assert max(map(display_width, lines)) <= columns - WRAP_MARGIN
+    assert max(map(display_width, lines)) <= shell.columns - WRAP_MARGIN
 
 
 def test_markdown_and_quiet(wide: Shell) -> None:

@@ -204,10 +204,6 @@ class Connection(TrioASGIHTTPConnection):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _tell_nobody(method: str, route: str, status: int) -> None:
-    pass
-
-
 class ExactRule(QuartRule):
     """A rule without the HEAD and OPTIONS that the framework would add unasked."""
 
@@ -232,12 +228,14 @@ class Application(QuartTrio):
     request_class = Request
     url_rule_class = ExactRule
 
-    def __init__(self, guard: Guard, *, access_log: bool) -> None:
+    def __init__(
+        self, guard: Guard, served: Callable[[str, str, int], None], *, access_log: bool
+    ) -> None:
         super().__init__(__package__ or "trillama", static_folder=None)
         self.guard = guard
         self.draining = False
         self.access_log = access_log
-        self.served: Callable[[str, str, int], None] = _tell_nobody
+        self.served = served
         self.config.update(
             MAX_CONTENT_LENGTH=None,  # each route has its own limit; uploads have back-pressure
             PROVIDE_AUTOMATIC_OPTIONS=False,

@@ -38,6 +38,8 @@ LEAST_STRETCH = 1.5
 """The same in steps as they are predicted to be by now, so that no prompt comes to a halt."""
 PLAIN_STEPS = 5
 """Latest measured steps without prompt tokens that tell what streams are used to."""
+VOUCHING_CHUNKS = 5
+"""Latest chunks of prompts apart that say how large the next may be."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
 SOUND_CHUNK = 64
@@ -104,8 +106,8 @@ class StepBudget:
         self._plain: deque[tuple[int, int]] = deque(maxlen=PLAIN_STEPS)  # (rows, nanoseconds)
         self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
-        self._rates: deque[float] = deque(maxlen=PLAIN_STEPS)  # tokens a ns, of chunks apart
         self._by_chunk = LinearCost(4)  # where prompts are apart: the same, and of a cell read once
+        self._rates: deque[float] = deque(maxlen=VOUCHING_CHUNKS)  # tokens a nanosecond, there
 
     def choose(self, load: Load) -> int:
         """Prompt tokens for a step that also has ``load.generating`` rows of others."""
