@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from tests.clients import session as s
+from tests.support.once import alone
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "tests" / "clients" / "npm"
@@ -39,12 +40,11 @@ def installed() -> Path:
     if missing := [tool for tool in ("node", "npm") if not shutil.which(tool)]:
         raise s.Lacking(f"{missing[0]} is not installed")
     folder = CACHE / hashlib.sha256(PINS.read_bytes()).hexdigest()[:16]
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as name:
-            _install(Path(name) / "new")
-            # Whole or not at all, and the first of two that install at once wins.
-            os.rename(Path(name) / "new", folder)
+    with alone(CACHE):
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as name:
+                _install(Path(name) / "new")
+                os.rename(Path(name) / "new", folder)  # whole or not at all
     return folder / "node_modules"
 
 

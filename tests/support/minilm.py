@@ -21,6 +21,7 @@ import pytest
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 
 from bench.minilm import fetch
+from tests.support.once import alone
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "minilm"
 
@@ -30,7 +31,8 @@ Array = npt.NDArray[Any]
 def checkpoint() -> Path:
     """The folder of the checkpoint, downloaded at the first call; skips the test without one."""
     try:
-        return fetch(CACHE)
+        with alone(CACHE):
+            return fetch(CACHE)
     except (subprocess.SubprocessError, OSError) as error:
         said = (getattr(error, "stderr", "") or "").strip().splitlines()[-1:] or [str(error)]
         pytest.skip(f"the MiniLM weights cannot be downloaded: {said[0][:200]}")

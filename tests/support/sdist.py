@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import alone
 from tests.support.source import ROOT
 
 VERSION = "0.3.36"
@@ -47,16 +48,21 @@ def _archive() -> Path:
     return FOLDER / ARCHIVE
 
 
+def _unpack(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    with tarfile.open(_archive()) as archive:
+        for member in archive:
+            name = member.name.partition(TEMPLATES)[2]
+            if name.endswith(".jinja") and (file := archive.extractfile(member)):
+                (folder / Path(name).name).write_bytes(file.read())
+    (folder / ".complete").touch()
+
+
 @functools.lru_cache(maxsize=1)
 def templates() -> dict[str, str]:
     """Real chat templates, by file name without its ending; skips where they cannot be had."""
     folder = FOLDER / f"templates-{VERSION}"
-    if not (folder / ".complete").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(_archive()) as archive:
-            for member in archive:
-                name = member.name.partition(TEMPLATES)[2]
-                if name.endswith(".jinja") and (file := archive.extractfile(member)):
-                    (folder / Path(name).name).write_bytes(file.read())
-        (folder / ".complete").touch()
+    with alone(FOLDER):
+        if not (folder / ".complete").exists():
+            _unpack(folder)
     return {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.jinja"))}
