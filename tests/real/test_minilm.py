@@ -13,9 +13,10 @@ from tests.support.minilm import PAIRS, Reference, checkpoint, texts
 from trillama.engine.base import LoadParams
 from trillama.engine.embedding import EmbeddingParams
 from trillama.engine.llama import LlamaBackend
-from trillama.engine.packing import Packer
 from trillama.models.convert import convert
 from trillama.models.validation import validate_weights
+from trillama.runners import lanes
+from trillama.runners.embedder import Embedded, EmbeddingMachine
 
 
 class Embedding:
@@ -38,14 +39,16 @@ class Embedding:
             self._known[text] = unit(self.context.embed([self.tokens(text)])[0])
         return self._known[text]
 
-    def together(self, some: list[str]) -> Any:
-        limits = self.context.limits
-        packer = Packer(limits.pack, limits.sequences)
-        packer.add("all", [self.tokens(text) for text in some])
-        rows: list[Any] = []
-        while packer.has_work:
-            rows += list(self.context.embed([part.tokens for part in packer.take()]))
-        return np.stack([unit(row) for row in rows])
+    def together(self, some: list[str], threads: int = 1) -> Any:
+        machine = EmbeddingMachine(lambda: self.model, EmbeddingParams(threads=threads))
+        machine.packer.add("all", [self.tokens(text) for text in some])
+        machine.open()
+        rows: list[Embedded] = []
+        while machine.busy:
+            rows += machine.step()
+        machine.close()
+        assert [one.index for one in rows] == list(range(len(some)))
+        return np.stack([unit(one.row) for one in rows])
 
 
 def unit(row: Any) -> Any:
@@ -91,10 +94,15 @@ def test_vectors_are_those_of_sentence_transformers(
     assert cosines[worst] >= 0.9999, (worst[:40], cosines[worst])
 
 
-def test_together_is_alone(minilm: Embedding) -> None:
-    """A hundred texts packed into calls: each has its own vector, in order, to 1e-4."""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_together_is_alone(
+    minilm: Embedding, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred texts packed into calls, two at once where there are threads: each has its own
+    vector, in order, to 1e-4."""
+    monkeypatch.setattr(lanes, "PATIENCE", 60.0)
     some = texts()
-    together = minilm.together(some)
+    together = minilm.together(some, threads)
     alone = np.stack([minilm.alone(text) for text in some])
 
     assert np.abs(together - alone).max() < 1e-4
@@ -104,7 +112,7 @@ def test_together_is_alone(minilm: Embedding) -> None:
 def test_four_thousand_together_are_alone(minilm: Embedding) -> None:
     """4,096 texts of all lengths in one request."""
     some = [f"{text[: 5 + at % 30]} {at}" for at, text in enumerate(texts() * 41)][:4096]
-    together = minilm.together(some)
+    together = minilm.together(some, threads=2)
     alone = np.stack([minilm.alone(text) for text in some])
 
     assert np.abs(together - alone).max() < 1e-4

@@ -64,6 +64,7 @@ class EmbeddingLimits:
         batch: tokens of one call at most.
         pack: tokens of one call that are worth their while; more is no faster.
         width: values in a row.
+        cores: CPU threads of a call; 1 where a GPU computes.
     """
 
     batch: int
@@ -71,6 +72,7 @@ class EmbeddingLimits:
     sequences: int
     longest: int
     width: int
+    cores: int = 1
 
 
 class EmbeddingContext(Protocol):

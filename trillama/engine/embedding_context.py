@@ -131,6 +131,7 @@ class LlamaEmbeddings:
             longest=min(params.longest, facts.train_context or cells, cells)
             if _splits(facts)
             else min(batch, facts.train_context or batch),
+            cores=lib.llama_n_threads_batch(self._pointer),
             width=(lib.llama_model_n_cls_out if rank else lib.llama_model_n_embd_out)(model),
         )
         self._rules = ContextLimits(

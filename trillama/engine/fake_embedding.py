@@ -66,6 +66,7 @@ class FakeEmbeddings:
             sequences=params.sequences,
             longest=params.longest,
             width=1 if pooling is Pooling.RANK else WIDTH,
+            cores=max(1, params.threads),
         )
         self._pooling = pooling
         self._on_embed = on_embed

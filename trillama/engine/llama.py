@@ -93,10 +93,12 @@ class LlamaModel:
         """
         with self._lock:
             pointer = self._weights()
-            size = self.vocabulary.size
+            size, on_gpu = self.vocabulary.size, self._on_gpu
             if not params.batch:
-                params = dataclasses.replace(params, batch=PACK_GPU if self._on_gpu else PACK_CPU)
+                params = dataclasses.replace(params, batch=PACK_GPU if on_gpu else PACK_CPU)
             context = LlamaEmbeddings(pointer, self.facts, size, params, self._forget)
+            if on_gpu:
+                context.limits = dataclasses.replace(context.limits, cores=1)
             self._contexts.append(context)
             context.set_adapters(self._adapters)
             return context

@@ -22,10 +22,11 @@ import trio
 from ..base.adapters import Adapters
 from ..base.errors import Busy, EngineError, ModelLoadError, TrillamaError
 from ..engine.base import Model
-from ..engine.embedding import EmbeddingContext, EmbeddingParams, Tokens, Vectors
+from ..engine.embedding import EmbeddingParams, Tokens, Vectors
 from ..engine.packing import Packer, Part
 from ..engine.threads import EngineThread
 from .admission import QUEUE_FULL
+from .lanes import Lanes, Outcome
 from .machine import EngineMachine
 from .pace import Pace
 from .spec import RunnerSpec
@@ -47,7 +48,7 @@ class Embedded:
 
 
 class EmbeddingMachine:
-    """What lives on the thread: a context, made anew when a longer input comes.
+    """What lives on the thread: contexts, made anew when a longer input comes.
 
     Args:
         model: the loaded model; asked on the thread.
@@ -57,7 +58,7 @@ class EmbeddingMachine:
         self.packer = Packer()
         self._model = model
         self._params = params
-        self._context: EmbeddingContext | None = None
+        self._lanes: Lanes | None = None
 
     @property
     def busy(self) -> bool:
@@ -77,46 +78,44 @@ class EmbeddingMachine:
         """
         self._open(self._params.longest)
 
-    def _open(self, longest: int) -> EmbeddingContext:
+    def _open(self, longest: int) -> Lanes:
         self.close()
         params = dataclasses.replace(self._params, longest=longest)
-        self._context = context = self._model().open_embeddings(params)
-        self.packer.batch, self.packer.sequences = context.limits.pack, context.limits.sequences
-        return context
+        self._lanes = lanes = Lanes(self._model().open_embeddings, params)
+        self.packer.batch, self.packer.sequences = lanes.limits.pack, lanes.limits.sequences
+        return lanes
 
     def step(self) -> list[Embedded]:
         """Compute the next inputs together; alone, one after the other, where that fails."""
-        parts = self.packer.take()
-        try:
-            rows = self._compute(parts)
-        except (EngineError, ModelLoadError) as error:
-            self.close()  # whatever went wrong, the next call begins afresh
-            if len(parts) > 1:
-                return [self._alone(part) for part in parts]
-            return [Embedded(parts[0].request, parts[0].index, error=error)]
-        return [
-            Embedded(part.request, part.index, row) for part, row in zip(parts, rows, strict=True)
-        ]
+        wanted = self._lanes.wanted if self._lanes else 1
+        packs = [parts for _ in range(wanted) if (parts := self.packer.take())]
+        found = zip(packs, self._compute(packs), strict=True)
+        return [one for parts, outcome in found for one in self._results(parts, outcome)]
 
-    def _alone(self, part: Part) -> Embedded:
-        try:
-            return Embedded(part.request, part.index, self._compute([part])[0])
-        except (EngineError, ModelLoadError) as error:
-            self.close()
-            return Embedded(part.request, part.index, error=error)
+    def _results(self, parts: Sequence[Part], outcome: Outcome) -> list[Embedded]:
+        if not isinstance(outcome, TrillamaError):
+            rows = zip(parts, outcome, strict=True)
+            return [Embedded(part.request, part.index, row) for part, row in rows]
+        self.close()  # whatever went wrong, the next call begins afresh
+        if len(parts) == 1:
+            return [Embedded(parts[0].request, parts[0].index, error=outcome)]
+        return [one for part in parts for one in self._results([part], self._compute([[part]])[0])]
 
-    def _compute(self, parts: Sequence[Part]) -> Vectors:
-        longest = max(len(part.tokens) for part in parts)
-        context = self._context or self._open(self._params.longest)
-        if longest > context.limits.longest:
-            context = self._open(1 << (longest - 1).bit_length())
-        return context.embed([part.tokens for part in parts])
+    def _compute(self, packs: Sequence[Sequence[Part]]) -> list[Outcome]:
+        longest = max(len(part.tokens) for parts in packs for part in parts)
+        try:
+            lanes = self._lanes or self._open(self._params.longest)
+            if longest > lanes.limits.longest:
+                lanes = self._open(1 << (longest - 1).bit_length())
+        except (EngineError, ModelLoadError) as error:
+            return [error] * len(packs)
+        return lanes.compute([[part.tokens for part in parts] for parts in packs])
 
     def close(self) -> None:
-        """Free the context."""
-        context, self._context = self._context, None
-        if context is not None:
-            context.close()
+        """Free the contexts."""
+        lanes, self._lanes = self._lanes, None
+        if lanes is not None:
+            lanes.close()
 
 
 class _Request:
