@@ -58,6 +58,9 @@ class Answer(msgspec.Struct):
     Attributes:
         own_gap: the usual gap of undisturbed streams as long as these were at the end.
         own_ratio: the most that a gap was, in usual ones of undisturbed streams of its length.
+        own_p99: of 99 in 100 gaps, the most that they were.
+        own_at: milliseconds from the long prompt's arrival to the end of the worst of them.
+        noise: the most that a gap of the undisturbed streams was, in usual ones.
     """
 
     who: str
@@ -71,6 +74,9 @@ class Answer(msgspec.Struct):
     errors: int
     own_gap: float = math.nan
     own_ratio: float = math.nan
+    own_p99: float = math.nan
+    own_at: float = math.nan
+    noise: float = math.nan
 
 
 def first_text(long: Reply) -> float:
@@ -124,13 +130,22 @@ def against_own(
         median([gap for row in rows for gap in row[max(0, i - AROUND) : i + AROUND + 1]])
         for i in range(shortest)
     ]
+    until = first_text(long)
     ratios = [
-        gap / usual[min(at, shortest - 1)]
+        (gap / usual[min(at, shortest - 1)], r.texts[at + 1] if at + 1 < len(r.texts) else until)
         for r in streams
-        for at, gap in [*gaps_beside(r, long), *open_gap(r, first_text(long))]
+        for at, gap in [*gaps_beside(r, long), *open_gap(r, until)]
     ]
-    worst = max(ratios, default=math.nan)
-    return msgspec.structs.replace(answer, own_gap=1e3 * usual[-1], own_ratio=worst)
+    worst, ended = max(ratios, default=(math.nan, math.nan))
+    noise = max(gap / own for row in rows for gap, own in zip(row, usual, strict=False))
+    return msgspec.structs.replace(
+        answer,
+        own_gap=1e3 * usual[-1],
+        own_ratio=worst,
+        own_p99=percentile([ratio for ratio, _ in ratios], 99) if ratios else math.nan,
+        own_at=1e3 * (ended - long.sent),
+        noise=noise,
+    )
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
@@ -199,10 +214,19 @@ def format_answers(answers: Sequence[Answer]) -> str:
     """A table; its last columns are there where undisturbed streams were looked at."""
     head = f"{'':24}{'median gap':>12}{'p99':>9}{'worst':>9}{'worst/median':>14}{'long TTFT':>11}"
     compared = any(not math.isnan(a.own_gap) for a in answers)
-    lines = [head + (f"{'own gap':>9}{'worst/own':>11}" if compared else "") + "   (ms)"]
+    lines = [
+        head
+        + (
+            f"{'own gap':>9}{'p99/own':>9}{'worst/own':>11}{'at':>9}{'noise':>7}"
+            if compared
+            else ""
+        )
+        + "   (ms)"
+    ]
     for a in answers:
         gaps_text = f"{a.median_gap:12.1f}{a.gap_p99:9.1f}{a.worst_gap:9.1f}"
-        own = f"{a.own_gap:9.1f}{a.own_ratio:10.1f}x" if compared else ""
+        against = f"{a.own_gap:9.1f}{a.own_p99:8.1f}x{a.own_ratio:10.1f}x"
+        own = f"{against}{a.own_at:9.0f}{a.noise:6.1f}x" if compared else ""
         lines.append(f"{a.who:24}{gaps_text}{a.ratio:13.1f}x{a.long_ttft:11.0f}{own}")
         if a.errors or a.ended_early:
             lines.append(f"  ! {a.errors} errors, {a.ended_early} streams ended early")

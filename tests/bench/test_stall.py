@@ -58,7 +58,9 @@ def test_growth_is_not_the_long_prompts_fault() -> None:
 
     assert answer.ratio == pytest.approx(6)
     assert answer.own_gap == pytest.approx(300)
-    assert answer.own_ratio == pytest.approx(2)
+    assert answer.own_ratio == answer.own_p99 == pytest.approx(2)
+    assert answer.own_at == pytest.approx(1300)
+    assert answer.noise == pytest.approx(1)
 
 
 def test_silence_to_the_end_counts_beside_own_gaps_too() -> None:
@@ -69,6 +71,16 @@ def test_silence_to_the_end_counts_beside_own_gaps_too() -> None:
     answer = against_own(judge("x", [halted], long), [halted], long, [alone])
 
     assert answer.own_ratio == pytest.approx(50)
+
+
+def test_a_hiccup_of_undisturbed_streams_is_told() -> None:
+    """What a machine does by itself is no fault of the prompt's."""
+    streams, long = [stream(*range(20))], long_prompt(5.5, 20.0)
+    control = [stream(*range(10), *range(12, 22))]
+
+    answer = against_own(judge("x", streams, long), streams, long, control)
+
+    assert (answer.own_ratio, answer.noise) == pytest.approx((1, 3))
 
 
 def test_what_was_not_looked_at_is_not_in_the_table() -> None:
