@@ -32,8 +32,9 @@ from statistics import median
 from .base import Attention, ContextLimits
 from .costs import LinearCost
 
-STRETCH = 2.25
-"""Longest step with prompt tokens, in steps without, as those were measured last."""
+STRETCH = 2.0
+"""Longest step with prompt tokens, in steps without, as those were measured last. Steps beside a
+deep prompt are slower by themselves, and vary: the worst gap is then below three usual ones."""
 LEAST_STRETCH = 1.5
 """The same in steps as they are predicted to be by now, so that no prompt comes to a halt."""
 PLAIN_STEPS = 5
@@ -57,7 +58,7 @@ WORTH = 4.0
 """So many times faster a prompt must get on by a step beyond the bound to be allowed one."""
 LEARN_EVERY = 8
 """Of steps without prompt tokens one in so many is worth observing."""
-GRAIN, FINE_GRAIN = 16, 4
+GRAIN, FINE_GRAIN = 16, 2
 """Chunks are multiples of these, which suits the library's matrix tiles; small ones of the finer
 grain, because the next coarse one may be far from what is allowed."""
 LEAST_WORTH, MOST_WORTH = 2_000.0, 200_000.0
