@@ -98,19 +98,43 @@ def test_a_branch_leaves_the_other_one_whole() -> None:
     assert house.book.match("", np.append(stem, run(1, 110))) == 200
 
 
-def test_jobs_live_at_the_lowest_ids() -> None:
-    """Who continues a stream takes it along to where the others are."""
+def test_jobs_live_next_to_each_other() -> None:
+    """Who continues a stream stays in it, or takes it along to where the others are."""
     house = House(6)
     texts = [run(n, 60) for n in range(5)]
     places = [house.begin(text) for text in texts]
     for place, text in zip(places, texts, strict=True):
         house.leave(place, text)
     fourth, cached = house.admit(np.append(texts[4], run(9, 5)))
-    second, _ = house.admit(np.append(texts[2], run(9, 5)))
-    assert (fourth.id, second.id, cached) == (0, 1, 60)
-    assert house.held()[0] == texts[4].tolist()
-    assert house.held()[1] == texts[2].tolist()
-    assert house.book.match("", np.append(texts[0], 1)) == 60, "it made room and was not lost"
+    assert (fourth.id, cached, house.context.counters.copies) == (4, 60, 0)
+    second, cached = house.admit(np.append(texts[2], run(9, 5)))
+    assert (second.id, cached, house.context.counters.copies) == (5, 60, 1)
+    assert house.held()[4] == texts[4].tolist()
+    assert house.held()[5] == texts[2].tolist()
+
+
+def test_a_crowd_after_a_crowd_copies_nothing() -> None:
+    """It goes where nothing is; what the first one left stays, and is where it was."""
+    house = House(8)
+    texts = [run(n, 60) for n in range(4)]
+    for place, text in [(house.begin(text), text) for text in texts]:
+        house.leave(place, text)
+    assert [house.begin(run(10 + n, 60)).id for n in range(4)] == [4, 5, 6, 7]
+    assert house.context.counters.copies == 0
+    assert house.held()[:4] == [text.tolist() for text in texts]
+
+
+@pytest.mark.parametrize(("length", "copies"), [(30, 0), (100, 1)])
+def test_only_what_is_likely_to_save_more_is_copied_out_of_the_way(
+    length: int, copies: int
+) -> None:
+    """The way to the others is short for a newcomer, whatever was there."""
+    house, text = House(4), run(1, length)
+    house.begin(run(0, 60))
+    house.finish(text)
+    assert house.begin(run(2, 60)).id == 1
+    assert house.context.counters.copies == copies
+    assert house.held()[3] == (text.tolist() if copies else [])
 
 
 def test_the_stream_left_longest_ago_is_given_up() -> None:

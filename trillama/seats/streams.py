@@ -6,8 +6,10 @@ copying a whole stream, which costs memory bandwidth where computing it would co
 given up for want of streams may go to the host's memory, from where later prompts get it back.
 
 llama.cpp computes streams in one execution of its graph only where their ids follow each other, so
-jobs are kept together at the lowest ids: one that continues a finished stream takes its contents
-along. ``fillers`` bridges the gaps that ended jobs leave.
+jobs are kept together: a newcomer goes where the way to the others and making room for it cost
+least, both reckoned in tokens that could be computed meanwhile. ``fillers`` bridges the gaps that
+ended jobs leave. Copies are whole streams, however few of their cells are in use, and those of a
+long context weigh gigabytes: what a finished stream is likely to save must be worth its move.
 
 Facts: llama.cpp src/llama-batch.cpp (split_equal, sequential), src/llama-kv-cache.cpp (seq_cp).
 """
@@ -30,6 +32,9 @@ CELLS_A_TOKEN = 256
 """Copying so many cells takes no longer than computing one token."""
 WIDEST_GAP = 8
 """A row for each stream of a wider gap costs more than another execution of the graph."""
+APART = 64
+"""Tokens that could be computed for what an answer pays, until its end, for each stream between it
+and the others."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -66,7 +71,8 @@ class StreamBook:
         self._room = cells
         self.cells = cells * streams
         self.reuse = reuse
-        self._least = max(MIN_REUSE, cells // CELLS_A_TOKEN)
+        self._copying = cells // CELLS_A_TOKEN
+        self._least = max(MIN_REUSE, self._copying)
         self._at: list[Stream | None] = [None] * streams
         self._ended = 0
         self._evictions = 0
@@ -129,10 +135,10 @@ class StreamBook:
             tokens: the prompt, shape (n,), n >= 1.
             headroom: of no meaning here; a stream has room for its job.
         """
-        target = next((at for at, one in enumerate(self._at) if not (one and one.live)), None)
+        donor, matched = self._match(key, tokens)
+        target = self._target(besides=donor)
         if target is None:
             return None
-        donor, matched = self._match(key, tokens)
         saved, kept = self._states.beyond(key, tokens[:-1], matched)
         if saved:
             return self._restore(key, tokens[:kept], saved, target)
@@ -154,15 +160,39 @@ class StreamBook:
         self._at[stream.id] = stream
         return stream
 
-    def _continue(self, holder: Stream, matched: int, target: int) -> list[Operation]:
-        """Wake a finished stream, cut back to the match, at ``target`` if it can be brought there.
+    def _target(self, besides: Stream | None) -> int | None:
+        """Where a job goes next; None if all are live. ``besides`` is the last to be chosen."""
+        places = [
+            (one is besides is not None, self._cost(at), at)
+            for at, one in enumerate(self._at)
+            if not (one and one.live)
+        ]
+        return min(places)[2] if places else None
 
-        Whoever is there changes places with it, where a third stream is free.
-        """
+    def _cost(self, at: int) -> float:
+        """Tokens that could be computed for what it costs to have a job there."""
+        return APART * min(self._gap(at), WIDEST_GAP + 1) + self._vacating(at)
+
+    def _gap(self, at: int) -> int:
+        """Streams between this one and those that are live."""
+        live = [stream.id for stream in self._live()]
+        return max(live[0] - at - 1, at - live[-1] - 1, 0) if live else 0
+
+    def _vacating(self, at: int) -> float:
+        holder = self._at[at]
+        if holder is None or (None not in self._at and holder is self._holders()[0]):
+            return 0.0
+        return min(self._copying, self._worth(holder))
+
+    def _worth(self, holder: Stream) -> float:
+        """Tokens that a finished stream is likely to save."""
+        return self._forecast.share * holder.registered
+
+    def _continue(self, holder: Stream, matched: int, target: int) -> list[Operation]:
+        """Wake a finished stream, cut back to the match; at ``target`` if the move is worth it."""
         operations: list[Operation] = []
-        if holder.id != target:
-            if self._at[target] is not None and None in self._at:
-                operations += self._vacate(target)
+        if self._copying + self._cost(target) < APART * min(self._gap(holder.id), WIDEST_GAP + 1):
+            operations += self._vacate(target, spare=holder)
             if self._at[target] is None:
                 operations += self._move(holder, target)
         operations += self._cut(holder, matched)
@@ -198,11 +228,14 @@ class StreamBook:
         return [Copy(source, target, 0, stream.length), Remove(source)]
 
     def _vacate(self, target: int, spare: Stream | None = None) -> list[Operation]:
-        """Empty a stream that is not live: what it holds goes where nothing is, or where the
-        stream left longest ago was, or away. ``spare`` is never dropped."""
+        """Empty a stream that is not live: what it holds goes away if that is no great loss, or
+        where nothing is, or where the stream left longest ago was. ``spare`` is never dropped."""
         holder = self._at[target]
         if holder is None:
             return []
+        if holder is not spare and self._worth(holder) < self._copying:
+            self._evictions += 1
+            return self._spill(holder) + self._drop(holder)
         if None in self._at:
             return self._move(holder, len(self._at) - 1 - self._at[::-1].index(None))
         oldest = next((one for one in self._holders() if one is not spare), None)
