@@ -466,6 +466,20 @@ async def test_prompts_that_are_made_ready_are_waited_for(
     machine.close()
 
 
+def test_a_crowd_that_waited_for_the_model_begins_in_one_step() -> None:
+    """The warm-up has shown how quick the machine is; who begins together stays together."""
+    rows: list[int] = []
+    backend = FakeBackend(fixed("ok"), hooks=Hooks(on_decode=lambda batch: rows.append(batch.size)))
+    machine = EngineMachine(fake_spec(), backend)
+    machine.open()
+    rows.clear()
+    for _ in range(5):
+        machine.batcher.submit(job("x" * 100))
+    machine.step()
+    assert rows == [500]
+    machine.close()
+
+
 def test_the_queue_is_as_long_for_streams_as_for_a_pool() -> None:
     """Its tokens are counted in pools: streams are so many times the cells of one."""
     pool, streams = fake_spec(cells=4096), fake_spec(cells=4096)

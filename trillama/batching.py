@@ -63,13 +63,14 @@ class Batcher:
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         draft: DraftModel[Seat] | None = None,
+        budget: StepBudget | None = None,
     ) -> None:
         policy, limits = policy or Policy(), context.limits
         self._context = context
         self._clock = clock
         max_live = most_live(limits, policy.max_live)
         self._most_forced = min(MOST_FORCED, limits.batch // max_live - 1)
-        self._budget = StepBudget(policy.step_budget, limits)
+        self._budget = budget or StepBudget(policy.step_budget, limits)
         self._batch = context.new_batch()
         self._ends = frozenset(np.flatnonzero(context.vocabulary.is_eog).tolist())
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)

@@ -178,6 +178,18 @@ def test_an_idle_server_takes_whole_batches() -> None:
     assert budget.choose(Load(0)) == 2048
 
 
+@pytest.mark.parametrize(
+    ("lone_ms", "waiting", "tokens"),
+    [(0, 16, 512), (7, 1, 512), (7, 16, 2048), (150, 16, 512), (40, 16, 900)],
+)
+def test_a_crowd_that_waited_for_the_model_begins_together(
+    lone_ms: int, waiting: int, tokens: int
+) -> None:
+    """What the warm-up took tells how much of the first step a machine can do in good time."""
+    budget = StepBudget("auto", LIMITS, lone_ns=lone_ms * MS)
+    assert budget.choose(Load(0, waiting=waiting)) == tokens
+
+
 def test_a_slow_machine_lets_newcomers_join() -> None:
     """On a machine of 100 ms a token even a prompt-only step ends before long."""
     budget = StepBudget("auto", LIMITS)

@@ -94,9 +94,11 @@ class StepBudget:
     Args:
         mode: "auto", "off" (whole batches) or a fixed number of tokens.
         limits: of the context; the size of a micro batch is the first guess while nobody generates.
+        lone_ns: what a token of a lone stream was seen to take; 0 if nobody knows. With it the
+            first step can be as long as a crowd is worth: a model that was waited for has one.
     """
 
-    def __init__(self, mode: str, limits: ContextLimits) -> None:
+    def __init__(self, mode: str, limits: ContextLimits, lone_ns: int = 0) -> None:
         self._fixed = int(mode) if mode.isdigit() else 0
         self._off = mode == "off"
         self._batch = limits.batch
@@ -104,6 +106,7 @@ class StepBudget:
         self._attention = limits.attention
         self._tiles = limits.attention is Attention.TILED
         self._apart = limits.attention is Attention.SEPARATE
+        self._lone_ns = lone_ns
         self._plain: deque[tuple[int, int]] = deque(maxlen=PLAIN_STEPS)  # (rows, nanoseconds)
         self._by_row = LinearCost(3)  # of a run, of a row, of a cell that a row pays for
         self._by_tile = LinearCost(4)  # the same, and of a cell in use
@@ -118,8 +121,17 @@ class StepBudget:
         if self._fixed:
             return min(self._fixed, room)
         if not self._by_row.known:
-            return min(self._micro_batch, room)
+            return min(max(self._micro_batch, self._first(load)), room)
         return max(1, min(room, self._beside(load) if load.generating else self._alone(load)))
+
+    def _first(self, load: Load) -> int:
+        """Tokens of the first step, before any prompt was computed.
+
+        A token of a stream alone waits for the weights: a prompt's costs a fraction of it.
+        """
+        allowed = max(BURST_NS, BURST_STEPS * self._lone_ns) * (load.waiting - 1)
+        row = self._lone_ns / _FIRST_BY_ROW[0][1]
+        return int(min(allowed, MOST_BURST_NS) / row) if row else 0
 
     def _alone(self, load: Load) -> int:
         most = self._most(load, max(IDLE_STEP_NS, self._burst_ns(load)), tiled=self._tiles)

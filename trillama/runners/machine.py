@@ -15,6 +15,7 @@ from ..base.events import StepEvent
 from ..base.memory import NOTHING
 from ..batching import Batcher, Report
 from ..engine.base import Backend, Context, MemoryKind, Model
+from ..engine.budget import StepBudget
 from ..engine.draft_model import DraftModel, check_draft, draft_params
 from ..engine.warmup import warm_up
 from ..seats import BatchStatistics, Seat
@@ -97,9 +98,12 @@ class EngineMachine:
         self._held.callback(self.context.close)
         self.taken += self.context.limits.taken
         self._check_abort()
+        lone_ns = 0
         if self.model.facts.memory is not MemoryKind.NONE:
-            warm_up(self.context)
-        self.batcher = Batcher(self.context, spec.policy, draft=self._draft_model(spec))
+            lone_ns = warm_up(self.context)
+        budget = StepBudget(spec.policy.step_budget, self.context.limits, lone_ns)
+        draft = self._draft_model(spec)
+        self.batcher = Batcher(self.context, spec.policy, draft=draft, budget=budget)
         self._held.callback(self.batcher.close)
         self.snapshot = self.batcher.statistics()
 
