@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 import numpy as np
@@ -58,6 +58,20 @@ class Engine:
         return [context.counters.calls for context in self.contexts]
 
 
+@pytest.fixture
+def open_engine() -> Iterator[Callable[..., Engine]]:
+    """Makes engines, and closes them after the test."""
+    made: list[Engine] = []
+
+    def make(threads: int, seconds: float = PATIENCE / 10) -> Engine:
+        made.append(Engine(threads, seconds))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.lanes.close()
+
+
 def pack(number: int, inputs: int = 8, length: int = 8) -> list[np.ndarray]:
     return [np.full(length, 100 * number + at, np.int32) % POISON for at in range(inputs)]
 
@@ -71,9 +85,9 @@ def same(rows: object, wanted: Pack) -> bool:
     return np.array_equal(rows, np.stack([fake_row(tokens) for tokens in wanted]))
 
 
-def test_packs_are_computed_at_once_by_a_thread_each() -> None:
+def test_packs_are_computed_at_once_by_a_thread_each(open_engine: Callable[..., Engine]) -> None:
     """Once a pack was seen to be quick, as many as there are threads are asked for."""
-    engine = Engine(threads=3)
+    engine = open_engine(threads=3)
     assert engine.lanes.wanted == 1
     (first,) = engine.lanes.compute([pack(0)])
     assert engine.lanes.wanted == 3
@@ -87,17 +101,17 @@ def test_packs_are_computed_at_once_by_a_thread_each() -> None:
     assert engine.calls == [1, 1, 1, 1]
 
 
-def test_packs_that_take_long_go_one_after_the_other() -> None:
+def test_packs_that_take_long_go_one_after_the_other(open_engine: Callable[..., Engine]) -> None:
     """A newcomer would wait for the slow packs of all threads."""
-    engine = Engine(threads=2, seconds=PATIENCE)
+    engine = open_engine(threads=2, seconds=PATIENCE)
     for number in range(3):
         assert same(engine.lanes.compute([pack(number)])[0], pack(number))
         assert engine.lanes.wanted == 1
 
 
-def test_lanes_that_become_slow_are_left() -> None:
+def test_lanes_that_become_slow_are_left(open_engine: Callable[..., Engine]) -> None:
     """What a pack takes is looked at again in every call."""
-    engine = Engine(threads=2)
+    engine = open_engine(threads=2)
     engine.lanes.compute([pack(0)])
     engine.seconds = 2 * PATIENCE
     engine.lanes.compute([pack(1), pack(2)])
@@ -105,9 +119,11 @@ def test_lanes_that_become_slow_are_left() -> None:
     assert engine.lanes.wanted == 1
 
 
-def test_a_pack_with_few_tokens_says_nothing_about_full_ones() -> None:
+def test_a_pack_with_few_tokens_says_nothing_about_full_ones(
+    open_engine: Callable[..., Engine],
+) -> None:
     """Two short inputs are quick anywhere."""
-    engine = Engine(threads=2, seconds=PATIENCE / 100)
+    engine = open_engine(threads=2, seconds=PATIENCE / 100)
     engine.lanes.compute([pack(0, inputs=2)])
     assert engine.lanes.wanted == 1
 
@@ -120,27 +136,29 @@ def test_a_pack_with_few_tokens_says_nothing_about_full_ones() -> None:
         ([pack(1), pack(2), pack(3, inputs=1, length=200)], [4]),  # no lane is so long
     ],
 )
-def test_lanes_are_for_many_packs_of_short_texts(packs: list[Pack], calls: list[int]) -> None:
+def test_lanes_are_for_many_packs_of_short_texts(
+    open_engine: Callable[..., Engine], packs: list[Pack], calls: list[int]
+) -> None:
     """Else all threads compute one pack after the other."""
-    engine = Engine(threads=4)
+    engine = open_engine(threads=4)
     engine.lanes.compute([pack(0)])
     found = engine.lanes.compute(packs)
     assert all(map(same, found, packs))
     assert engine.calls == calls
 
 
-def test_trouble_stays_with_its_pack() -> None:
+def test_trouble_stays_with_its_pack(open_engine: Callable[..., Engine]) -> None:
     """The other lanes have their rows."""
-    engine = Engine(threads=2)
+    engine = open_engine(threads=2)
     engine.lanes.compute([pack(0)])
     bad, good = engine.lanes.compute([[np.array([POISON], np.int32)], pack(1)])
     assert isinstance(bad, EngineError)
     assert same(good, pack(1))
 
 
-def test_without_memory_for_lanes_there_are_none() -> None:
+def test_without_memory_for_lanes_there_are_none(open_engine: Callable[..., Engine]) -> None:
     """The context that is there computes all, and lanes are not tried in the next call."""
-    engine = Engine(threads=2)
+    engine = open_engine(threads=2)
     engine.lanes.compute([pack(0)])
     engine.most = 2
     packs = [pack(1), pack(2)]
@@ -149,9 +167,9 @@ def test_without_memory_for_lanes_there_are_none() -> None:
     assert engine.lanes.wanted == 1
 
 
-def test_nothing_is_left() -> None:
+def test_nothing_is_left(open_engine: Callable[..., Engine]) -> None:
     """Contexts are freed and threads gone; closing again does nothing."""
-    engine = Engine(threads=2)
+    engine = open_engine(threads=2)
     engine.lanes.compute([pack(0)])
     engine.lanes.compute([pack(1), pack(2)])
     assert helpers() == 1
