@@ -28,7 +28,7 @@ def warm_up(context: Context, rows: int = 2) -> int:
     """
     vocabulary, limits = context.vocabulary, context.limits
     token = vocabulary.bos if 0 <= vocabulary.bos < vocabulary.size else 0
-    batch, begun = context.new_batch(), 0
+    batch, taken = context.new_batch(), 0
     for count in sorted({1, max(1, min(rows, limits.sequences, limits.outputs, limits.batch))}):
         batch.clear()
         batch.add_heads([token] * count, [0] * count, list(range(count)))

@@ -67,7 +67,7 @@ class Lanes:
         Args:
             packs: at least one, each within the limits.
         """
-        crowded = len(packs) > 1 and 2 * len(packs) > self.limits.cores
+        crowded = 1 < len(packs) <= self._most < 2 * len(packs)
         if crowded and max(map(_tokens, packs)) <= self.limits.pack and self._widen(len(packs)):
             return self._side_by_side(packs)
         return [self._with_all_threads(pack) for pack in packs]

@@ -162,25 +162,26 @@ class StreamBook:
 
     def _target(self, besides: Stream | None) -> int | None:
         """Where a job goes next; None if all are live. ``besides`` is the last to be chosen."""
+        span, next_to_go = self._span(), self._next_to_go()
         places = [
-            (one is besides is not None, self._cost(at), at)
+            (one is besides is not None, _apart(at, span) + self._vacating(one, next_to_go), at)
             for at, one in enumerate(self._at)
             if not (one and one.live)
         ]
         return min(places)[2] if places else None
 
-    def _cost(self, at: int) -> float:
-        """Tokens that could be computed for what it costs to have a job there."""
-        return APART * min(self._gap(at), WIDEST_GAP + 1) + self._vacating(at)
-
-    def _gap(self, at: int) -> int:
-        """Streams between this one and those that are live."""
+    def _span(self) -> range:
+        """From the first live stream to the last."""
         live = [stream.id for stream in self._live()]
-        return max(live[0] - at - 1, at - live[-1] - 1, 0) if live else 0
+        return range(live[0], live[-1] + 1) if live else range(0)
 
-    def _vacating(self, at: int) -> float:
-        holder = self._at[at]
-        if holder is None or (None not in self._at and holder is self._holders()[0]):
+    def _next_to_go(self) -> Stream | None:
+        """Who is given up if a stream is needed; nobody while there is an empty one."""
+        return None if None in self._at else next(iter(self._holders()), None)
+
+    def _vacating(self, holder: Stream | None, next_to_go: Stream | None) -> float:
+        """Tokens that could be computed for what it costs to empty a stream."""
+        if holder is None or holder is next_to_go:
             return 0.0
         return min(self._copying, self._worth(holder))
 
@@ -191,7 +192,8 @@ class StreamBook:
     def _continue(self, holder: Stream, matched: int, target: int) -> list[Operation]:
         """Wake a finished stream, cut back to the match; at ``target`` if the move is worth it."""
         operations: list[Operation] = []
-        if self._copying + self._cost(target) < APART * min(self._gap(holder.id), WIDEST_GAP + 1):
+        span, there = self._span(), self._vacating(self._at[target], self._next_to_go())
+        if self._copying + _apart(target, span) + there < _apart(holder.id, span):
             operations += self._vacate(target, spare=holder)
             if self._at[target] is None:
                 operations += self._move(holder, target)
@@ -368,3 +370,9 @@ class StreamBook:
             assert 0 <= stream.registered <= stream.length <= self._room
             assert stream.registered <= len(stream.tokens)
             assert stream.live or stream.registered == stream.length
+
+
+def _apart(at: int, span: range) -> float:
+    """Tokens that could be computed for what it costs to answer so far from those that live."""
+    gap = max(span.start - at - 1, at - span.stop, 0) if span else 0
+    return APART * min(gap, WIDEST_GAP + 1)
