@@ -142,7 +142,7 @@ def against_own(
         answer,
         own_gap=1e3 * usual[-1],
         own_ratio=worst,
-        own_p99=percentile([ratio for ratio, _ in ratios], 99) if ratios else math.nan,
+        own_p99=percentile([ratio for ratio, _ in ratios], 99),
         own_at=1e3 * (ended - long.sent),
         noise=noise,
     )
@@ -214,15 +214,9 @@ def format_answers(answers: Sequence[Answer]) -> str:
     """A table; its last columns are there where undisturbed streams were looked at."""
     head = f"{'':24}{'median gap':>12}{'p99':>9}{'worst':>9}{'worst/median':>14}{'long TTFT':>11}"
     compared = any(not math.isnan(a.own_gap) for a in answers)
-    lines = [
-        head
-        + (
-            f"{'own gap':>9}{'p99/own':>9}{'worst/own':>11}{'at':>9}{'noise':>7}"
-            if compared
-            else ""
-        )
-        + "   (ms)"
-    ]
+    if compared:
+        head += f"{'own gap':>9}{'p99/own':>9}{'worst/own':>11}{'at':>9}{'noise':>7}"
+    lines = [f"{head}   (ms)"]
     for a in answers:
         gaps_text = f"{a.median_gap:12.1f}{a.gap_p99:9.1f}{a.worst_gap:9.1f}"
         against = f"{a.own_gap:9.1f}{a.own_p99:8.1f}x{a.own_ratio:10.1f}x"

@@ -129,9 +129,8 @@ class StepBudget:
 
         A token of a stream alone waits for the weights: a prompt's costs a fraction of it.
         """
-        allowed = max(BURST_NS, BURST_STEPS * self._lone_ns) * (load.waiting - 1)
         row = self._lone_ns / _FIRST_BY_ROW[0][1]
-        return int(min(allowed, MOST_BURST_NS) / row) if row else 0
+        return int(self._burst_ns(load) / row) if row else 0
 
     def _alone(self, load: Load) -> int:
         most = self._most(load, max(IDLE_STEP_NS, self._burst_ns(load)), tiled=self._tiles)
@@ -160,7 +159,7 @@ class StepBudget:
 
     def _burst_ns(self, load: Load) -> float:
         """What a crowd is allowed: prompts computed together cost less, and answer in step."""
-        lone = self._ns(Load(1), 0, tiled=False)
+        lone = self._ns(Load(1), 0, tiled=False) if self._by_row.known else self._lone_ns
         each = max(BURST_NS, BURST_STEPS * lone)
         wanted = min(each * (load.waiting - 1) / max(load.generating, 1), MOST_BURST_NS)
         if not load.generating:

@@ -135,10 +135,10 @@ class StreamBook:
             tokens: the prompt, shape (n,), n >= 1.
             headroom: of no meaning here; a stream has room for its job.
         """
+        if all(stream and stream.live for stream in self._at):
+            return None
         donor, matched = self._match(key, tokens)
         target = self._target(besides=donor)
-        if target is None:
-            return None
         saved, kept = self._states.beyond(key, tokens[:-1], matched)
         if saved:
             return self._restore(key, tokens[:kept], saved, target)
@@ -160,15 +160,15 @@ class StreamBook:
         self._at[stream.id] = stream
         return stream
 
-    def _target(self, besides: Stream | None) -> int | None:
-        """Where a job goes next; None if all are live. ``besides`` is the last to be chosen."""
+    def _target(self, besides: Stream | None) -> int:
+        """Where a job goes next, if not all are live. ``besides`` is the last to be chosen."""
         span, next_to_go = self._span(), self._next_to_go()
         places = [
             (one is besides is not None, _apart(at, span) + self._vacating(one, next_to_go), at)
             for at, one in enumerate(self._at)
             if not (one and one.live)
         ]
-        return min(places)[2] if places else None
+        return min(places)[2]
 
     def _span(self) -> range:
         """From the first live stream to the last."""
@@ -236,15 +236,13 @@ class StreamBook:
         if holder is None:
             return []
         if holder is not spare and self._worth(holder) < self._copying:
-            self._evictions += 1
-            return self._spill(holder) + self._drop(holder)
+            return self._give_up(holder)
         if None in self._at:
             return self._move(holder, len(self._at) - 1 - self._at[::-1].index(None))
         oldest = next((one for one in self._holders() if one is not spare), None)
         if oldest is None:
             return []
-        self._evictions += 1
-        operations = self._spill(oldest) + self._drop(oldest)
+        operations = self._give_up(oldest)
         return operations if oldest is holder else operations + self._move(holder, oldest.id)
 
     # -- growth ---------------------------------------------------------------------------------
@@ -316,6 +314,11 @@ class StreamBook:
     def make_room(self, need: int) -> list[Operation]:
         """No job needs another's cells."""
         return []
+
+    def _give_up(self, holder: Stream) -> list[Operation]:
+        """Empty a finished stream for want of room."""
+        self._evictions += 1
+        return self._spill(holder) + self._drop(holder)
 
     def _spill(self, holder: Stream) -> list[Operation]:
         """Save a finished stream that is given up, if later prompts are likely to match it."""
