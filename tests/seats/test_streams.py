@@ -211,6 +211,25 @@ def test_wide_gaps_and_long_streams_are_no_bridge() -> None:
     assert house.book.fillers([places[0], places[2]]) == []
 
 
+def test_a_longer_stream_between_is_a_bridge_where_rows_can_pay_for_it() -> None:
+    """Every row of the step sees as many positions as the longest of them has."""
+    house = House(4)
+    places = [house.begin(run(n, 40)) for n in range(3)]
+    house.compute(places[1], np.append(run(1, 40), run(50, 100)))
+    ends = [places[0], places[2]]
+    assert house.book.fillers(ends, worth=2 * 100 - 1) == []
+    assert house.book.fillers(ends, worth=2 * 100) == [(1, 140)]
+
+
+def test_a_finished_stream_between_makes_room_for_a_newcomer() -> None:
+    """Nobody would need it; outside it would be in nobody's way, inside each step pays for it."""
+    house = House(6)
+    places = [house.begin(run(n, 40)) for n in range(4)]
+    house.leave(places[1], run(1, 40))
+    assert house.begin(run(7, 40)).id == 1
+    assert house.book.fillers([places[0], places[2]]) == [(1, 40)]
+
+
 def test_what_the_only_stream_loses_is_saved() -> None:
     """Conversations with one beginning take turns in it, and none is computed twice."""
     house, stem = House(1), run(0, 100)

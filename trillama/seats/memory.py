@@ -156,12 +156,16 @@ class Memory:
         self._apply(self._book.drop_holders())
         self._states.clear()
 
-    def fillers(self, plan: Plan) -> list[tuple[int, int]]:
+    def fillers(self, plan: Plan, worth: float) -> list[tuple[int, int]]:
         """Streams that get a row so that those of the plan are computed together, each with its
-        next position; ``drop_fillers`` takes the rows out of them again."""
+        next position; ``drop_fillers`` takes the rows out of them again.
+
+        Args:
+            worth: see ``StreamBook.fillers``.
+        """
         if isinstance(self._book, StreamBook) and not plan.chunks:
             spare = self._context.limits.batch - plan.new_tokens
-            self._fillers = self._book.fillers([seat.place for seat in plan.heads])[:spare]
+            self._fillers = self._book.fillers([seat.place for seat in plan.heads], worth)[:spare]
         return self._fillers
 
     def drop_fillers(self) -> None:

@@ -339,11 +339,13 @@ class StreamBook:
 
     # -- steps ----------------------------------------------------------------------------------
 
-    def fillers(self, heads: list[Place]) -> list[tuple[int, int]]:
+    def fillers(self, heads: list[Place], worth: float = 0.0) -> list[tuple[int, int]]:
         """Streams between those of a step, each with the position it could compute next.
 
         Args:
             heads: who computes a token.
+            worth: cells a row may pay for at the price of another execution: all rows pay for a
+                stream between them that is longer than they are.
 
         Returns:
             streams that make the ids follow each other, where that is cheaper than computing the
@@ -356,8 +358,9 @@ class StreamBook:
         found: list[tuple[int, int]] = []
         for before, after in pairwise(taken):
             gap = [(at, self._length(at)) for at in range(before + 1, after)]
-            if len(gap) <= WIDEST_GAP and all(length <= longest for _, length in gap):
-                found += gap
+            reach = max([longest, *(length for _, length in gap)])
+            if len(gap) <= WIDEST_GAP and len(taken) * (reach - longest) <= worth:
+                found, longest = found + gap, reach
         return found
 
     def _length(self, at: int) -> int:
@@ -376,6 +379,9 @@ class StreamBook:
 
 
 def _apart(at: int, span: range) -> float:
-    """Tokens that could be computed for what it costs to answer so far from those that live."""
+    """Tokens that could be computed for what it costs to answer there beside those that live: each
+    stream between needs a filler, and a place among them makes one needless."""
+    if at in span:
+        return -APART
     gap = max(span.start - at - 1, at - span.stop, 0) if span else 0
     return APART * min(gap, WIDEST_GAP + 1)
