@@ -128,6 +128,18 @@ def test_a_fast_machine_does_not_fill_gaps_nobody_notices(generating: int) -> No
     assert machine.time(load, tokens) <= 3 * machine.time(load, 0)
 
 
+def test_short_prompts_fill_gaps_nobody_notices() -> None:
+    """The same machine computes 256 tokens of a short prompt at once, and no more than a gap may
+    take of many; 256 tokens of a long one it divides."""
+    machine, load = Machine(step=8, row=0.1, seen=0, used=0, tile_seen=0), Load(32)
+    budget = trained(machine, load)
+    assert budget.choose(load) < 200
+    assert 256 <= budget.choose(replace(load, brief=256)) < 300
+    tokens = budget.choose(replace(load, waiting=3, brief=3 * 900))
+    assert tokens > 300
+    assert machine.time(load, tokens) <= 1.05 * UNNOTICED_NS
+
+
 def gpu_step(load: Load, tokens: int) -> int:
     """Nanoseconds of a simulated GPU's step: in one pool every row looks at all cells in use."""
     rows = load.generating + tokens

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ..base.adapters import Adapters
 from ..engine.base import Batch
-from ..engine.budget import Load
+from ..engine.budget import BRIEF, Load
 from .seat import Seat
 
 AGEING = 64
@@ -175,7 +175,8 @@ def load_of(plan: Plan, waiting: list[Seat], cells: int, worth: float) -> Load:
     parts = [part.load(cells) for part in plan.parts(worth)]
     depth = sum(seat.place.length for seat in waiting) / len(waiting)
     seen = sum(part.seen for part in parts)
-    return Load(plan.new_tokens, seen, len(waiting), depth, cells, max(1, len(parts)))
+    brief = sum(seat.remaining for seat in waiting if len(seat.known) <= BRIEF)
+    return Load(plan.new_tokens, seen, len(waiting), depth, cells, max(1, len(parts)), brief)
 
 
 def divide(seats: list[Seat], budget: int, step: int, most: int) -> list[tuple[Seat, int]]:
