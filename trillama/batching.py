@@ -16,17 +16,17 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from .base.errors import EngineError, TrillamaError
 from .base.events import Admitted, Ended, Sampled, StepEvent, StopReason, TokenScores
 from .base.jobs import Job
-from .engine.base import Context, DecodeStatus
+from .engine.base import Context, DecodeStatus, Ranked
 from .engine.budget import LEARN_EVERY, StepBudget
 from .engine.choose import Chooser
 from .engine.draft_model import DraftModel
 from .engine.gang import Gang
 from .engine.layout import most_live
+from .engine.outcome import Outcome, Rows
 from .engine.picks import Picks
 from .seats import (
     BatchStatistics,
@@ -75,15 +75,12 @@ class Batcher:
         self._ends = frozenset(np.flatnonzero(context.vocabulary.is_eog).tolist())
         self._memory = Memory(context, reuse=policy.prefix_cache, host_cache=policy.host_cache)
         self._line = Line(self._memory, max_live)
-        self._rota = Rota()
         self._speculation = Speculation(limits, self._budget, on=policy.speculation, model=draft)
-        self._chooser = Chooser(limits.sampling_threads)
+        self._chooser, self._outcome = Chooser(limits.sampling_threads), Outcome(context)
         self._seats: dict[str, Seat] = {}
         self._events: list[StepEvent] = []
-        self._awake = False
-        self._failures = 0
-        self._counts = Counts()
-        self._gang = Gang()
+        self._awake, self._failures = False, 0
+        self._counts, self._gang, self._rota = Counts(), Gang(), Rota()
 
     # -- commands -------------------------------------------------------------------------------
 
@@ -137,16 +134,14 @@ class Batcher:
 
     def linger(self, coming: int = 0) -> int:
         """Nanoseconds the next step may wait for jobs: ``coming`` of them, or such as left."""
-        waiting = self._line.waiting
-        return 0 if self._line.live else self._gang.linger(self._clock(), waiting, coming)
+        return (
+            0 if self._line.live else self._gang.linger(self._clock(), self._line.waiting, coming)
+        )
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""
         paused = sum(seat.paused for seat in self._seats.values())
         return summary(self._line, paused, self._counts, self._memory.statistics())
-
-    def __repr__(self) -> str:
-        return f"<Batcher {self._line!r} {self._memory!r}>"
 
     # -- the step -------------------------------------------------------------------------------
 
@@ -154,8 +149,8 @@ class Batcher:
         """Release, admit, decode once, sample; blocks only inside the decode.
 
         Args:
-            report: told as a decode begins what has happened before it. Whoever passes it on then
-                does so beside the decode; after the last one it would compete with the next step.
+            report: told what has happened before a decode, as it begins, or as a device has begun
+                with it: whoever passes that on does so beside it, and not beside the next step.
 
         Returns:
             what happened since the last step or report, in order; nothing where the next step will
@@ -177,6 +172,10 @@ class Batcher:
     def _take_events(self) -> list[StepEvent]:
         events, self._events = self._events, []
         return events
+
+    def _tell(self, report: Report | None) -> None:
+        if report and self._events:
+            report(self._take_events())
 
     def _release_cancelled(self) -> None:
         for seat in [seat for seat in self._seats.values() if seat.cancelled]:
@@ -227,7 +226,7 @@ class Batcher:
         sampled = self._decode(plan, report) if plan else None
         if sampled is None:
             return False
-        logits = self._context.logits()
+        logits = self._outcome.rows(sampled, guessed=bool(plan.drafts))
         elapsed = self._clock() - started
         changed = self._rota.spend(elapsed)
         if plan.drafts:
@@ -245,10 +244,10 @@ class Batcher:
     def _decode(self, plan: Plan, report: Report | None) -> list[Seat] | None:
         """Whose logits there are now, a full pool relieved; None if the plan was given up."""
         while True:
-            sampled = plan.fill(self._batch, self._memory.fillers(plan))
+            sampled = plan.fill(self._batch, self._memory.fillers(plan, self._budget.run_worth))
             self._chooser.prepare(sampled)
-            if report and self._events:
-                report(self._take_events())
+            if not self._context.limits.asynchronous:
+                self._tell(report)
             try:
                 self._context.set_adapters(plan.adapters)
                 status = self._context.decode(self._batch)
@@ -257,6 +256,7 @@ class Batcher:
             self._memory.drop_fillers()
             if status is DecodeStatus.OK:
                 self._failures = 0
+                self._tell(report)
                 return sampled
             if status is DecodeStatus.NO_ROOM:
                 self._counts.no_room += 1
@@ -298,8 +298,8 @@ class Batcher:
 
     # -- sampling -------------------------------------------------------------------------------
 
-    def _sample(self, logits: npt.NDArray[np.float32], seats: list[Seat], plan: Plan) -> None:
-        if plan.drafts:
+    def _sample(self, logits: Rows, seats: list[Seat], plan: Plan) -> None:
+        if plan.drafts and not isinstance(logits, Ranked):
             picks = Picks(self._chooser, logits, seats, plan.drafts)
             for seat in seats:
                 self._verify(seat, picks, plan.drafts.get(seat, []))

@@ -24,6 +24,9 @@ from trillama.base.options import Options
 
 from .batch import Batch as Batch
 from .embedding import EmbeddingContext, EmbeddingParams, Pooling
+from .rows import RANKS as RANKS
+from .rows import Chain as Chain
+from .rows import Ranked as Ranked
 
 ProgressHook = Callable[[float], bool]
 """Called with the loaded fraction 0..1 from the loading thread; False cancels the load."""
@@ -166,6 +169,8 @@ class ContextLimits:
     Attributes:
         cells: all of them; ``sequence_cells`` is how many one sequence can have.
         sampling_threads: CPU threads that have nothing to do while rows are sampled.
+        asynchronous: whether ``decode`` returns before its rows are computed.
+        ranks: whether it ranks rows where they are computed.
         memory: how a sequence is remembered.
         taken: memory for all of it.
     """
@@ -179,6 +184,8 @@ class ContextLimits:
     can_shift: bool
     attention: Attention = Attention.TILED
     sampling_threads: int = 1
+    asynchronous: bool = False
+    ranks: bool = False
     memory: MemoryKind = MemoryKind.ATTENTION
     taken: Taken = NOTHING
 
@@ -186,21 +193,6 @@ class ContextLimits:
     def separate(self) -> bool:
         """Whether each sequence has cells of its own."""
         return self.attention is Attention.SEPARATE
-
-
-class Chain(Protocol):
-    """A sampler for options the numpy tiers do not cover (llama.cpp's own sampler chain).
-
-    One thread at a time per chain; ``pick`` is a long call that releases the GIL.
-    """
-
-    def pick(self, row: npt.NDArray[np.float32]) -> int:
-        """Choose a token from one row of logits, shape (n_vocab,), and remember it."""
-        ...
-
-    def close(self) -> None:
-        """Free what the chain holds; it cannot be used afterwards."""
-        ...
 
 
 class Vocabulary(Protocol):
@@ -273,6 +265,14 @@ class Context(Protocol):
         """View of the last decode's rows, shape (outputs, n_vocab), in batch order.
 
         Valid until the next ``decode``; writable, for penalties in place.
+        """
+        ...
+
+    def ranked(self) -> Ranked | None:
+        """The ``RANKS`` best of each of the last decode's rows, in batch order.
+
+        None where ``limits.ranks`` is not set, or where the rows were not computed together; the
+        rows themselves are there in any case. Equal logits come in any order.
         """
         ...
 

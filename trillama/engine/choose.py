@@ -23,7 +23,7 @@ from trillama.base.errors import EngineError
 from trillama.base.events import TokenScores
 from trillama.base.jobs import Guide, Job
 
-from .base import Chain
+from .base import Chain, Ranked
 from .grammar.resample import draw_allowed, forbid
 from .sampling import Rows, RowSampler
 from .scores import token_scores
@@ -131,18 +131,28 @@ class Chooser:
         if ahead is not None:
             ahead.result()
 
-    def choose(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> Choice:
+    def choose(self, logits: npt.NDArray[np.float32] | Ranked, rows: Sequence[Row]) -> Choice:
         """One token for each row.
 
         Args:
-            logits: shape (rows, n_vocab); overwritten where penalties apply.
+            logits: shape (rows, n_vocab), overwritten where penalties apply; or the best of each
+                row, where those are enough for all.
         """
         self._await_masks()
+        if isinstance(logits, Ranked):
+            samplers = self._crew_of(rows, logits.ids.shape).samplers
+            return Choice(samplers.draw_ranked(*logits).tolist(), {})
+        return self._choose_whole(logits, rows)
+
+    def _crew_of(self, rows: Sequence[Row], shape: tuple[int, ...]) -> Crew:
         crew = self._crew
-        if crew is None or not crew.same(rows, logits.shape):
-            worth_it = len(parts(logits.shape, self._threads)) > 1
-            crew = Crew(rows, logits.shape, self._spread if worth_it else None)
-            self._crew = crew
+        if crew is None or not crew.same(rows, shape):
+            worth_it = len(parts(shape, self._threads)) > 1
+            crew = self._crew = Crew(rows, shape, self._spread if worth_it else None)
+        return crew
+
+    def _choose_whole(self, logits: npt.NDArray[np.float32], rows: Sequence[Row]) -> Choice:
+        crew = self._crew_of(rows, logits.shape)
         raw = {at: logits[at].copy() for at in crew.scored}
         for at, guide in crew.guided:
             if rows[at].chain is not None:  # a chain remembers what it picks: no second try

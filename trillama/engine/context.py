@@ -30,60 +30,21 @@ from .base import (
     DecodeStatus,
     Image,
     MemoryKind,
+    Ranked,
     Vocabulary,
 )
 from .chains import LlamaChain
 from .devices import sampling_threads
+from .graph_ranks import GraphRanks, open_ranks
 from .library import LogTail, lib
+from .library_batch import LlamaBatch
 from .params import context_params
 from .real_use import taken
 from .vocab import LlamaVocabulary
 
-_INT32 = ctypes.POINTER(ctypes.c_int32)
-_INT8 = ctypes.POINTER(ctypes.c_int8)
-
 # The binding's own returns a typed pointer, which costs a cast per step.
 _logits_address = lib._lib["llama_get_logits"]
 _logits_address.restype, _logits_address.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-
-
-class LlamaBatch(guards.GuardedBatch):
-    """A batch whose arrays are the very memory that llama_decode reads.
-
-    Args:
-        pins: distance from a row's sequence to the one that pins its cell; 0 without pins.
-
-    Attributes:
-        c: the llama_batch; its pointers are set once, its ``n_tokens`` before each decode.
-    """
-
-    __slots__ = ("_counts", "_pins", "_rows", "_shared", "c")
-
-    def __init__(self, capacity: int, pins: int = 0) -> None:
-        super().__init__(capacity)
-        self._pins = pins
-        self._shared = np.zeros((capacity, 2), np.int32)
-        owners = self._shared if pins else self.sequences
-        # Never a count of 0: it would be read through a wild pointer.
-        self._counts = np.full(capacity, 2 if pins else 1, np.int32)
-        self._rows = np.zeros(capacity + 1, np.uintp)  # ends with NULL
-        self._rows[:capacity] = owners.ctypes.data + owners.strides[0] * np.arange(capacity)
-        self.c = lib.llama_batch(
-            n_tokens=0,
-            token=self.tokens.ctypes.data_as(_INT32),
-            embd=None,
-            pos=self.positions.ctypes.data_as(_INT32),
-            n_seq_id=self._counts.ctypes.data_as(_INT32),
-            seq_id=self._rows.ctypes.data_as(ctypes.POINTER(_INT32)),
-            logits=self.wants_logits.ctypes.data_as(_INT8),
-        )
-
-    def seal(self) -> None:
-        """Make the rows in use ready to be decoded."""
-        self.c.n_tokens = self.size
-        if self._pins:
-            rows = self.sequences[: self.size]
-            self._shared[: self.size] = np.stack((rows, rows + self._pins), axis=1)
 
 
 class LlamaContext:
@@ -135,6 +96,19 @@ class LlamaContext:
         self._outputs = 0
         self._copies: list[tuple[int, int]] = []
         self._row_types: dict[int, Any] = {}
+        self._ranks: GraphRanks | None = None
+
+    def rank_in_graph(self, *, anywhere: bool = False) -> None:
+        """Have ``limits.ranks`` where the rows of this context can be ranked by a GPU.
+
+        Args:
+            anywhere: by a CPU too, where it does not pay.
+        """
+        if self._pins or self._suppressed.size or not self._pointer:
+            return
+        unused = self.limits.sequences
+        self._ranks = open_ranks(self._pointer, unused, self._columns, anywhere=anywhere)
+        self.limits = dataclasses.replace(self.limits, ranks=self._ranks is not None)
 
     def new_batch(self) -> LlamaBatch:
         """A batch of ``limits.batch`` rows whose memory ``decode`` reads directly."""
@@ -187,9 +161,9 @@ class LlamaContext:
         """
         pointer = self._pointer or self._refuse()
         rows, columns = self._outputs, self._columns
+        lib.llama_synchronize(pointer)  # without rows, too: steps are timed
         if not rows:
             return np.empty((0, columns), np.float32)
-        lib.llama_synchronize(pointer)
         address = _logits_address(pointer)
         if not address:
             raise EngineError("llama.cpp has no logits for this batch")
@@ -201,6 +175,18 @@ class LlamaContext:
         if self._suppressed.size:
             view[:, self._suppressed] = -np.inf
         return view
+
+    def ranked(self) -> Ranked | None:
+        """The best of each of the last decode's rows; see ``base.Context.ranked``.
+
+        Raises:
+            EngineError: the context is closed.
+        """
+        pointer = self._pointer or self._refuse()
+        if self._ranks is None or not self._outputs:
+            return None
+        lib.llama_synchronize(pointer)
+        return self._ranks.read(self._outputs)
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Make ``target`` share the cells of ``source``; see ``base.Context.seq_copy``.
@@ -323,6 +309,8 @@ class LlamaContext:
         pointer, self._pointer, self._memory = self._pointer, None, None
         if pointer:
             lib.llama_free(pointer)
+            if self._ranks:
+                self._ranks.close()
             self._on_close(self)
 
     def _refuse(self) -> int:

@@ -19,9 +19,9 @@ from trillama.base.errors import EngineError, Unsupported
 from . import guards
 from .adapters import LoadedAdapters
 from .base import ContextLimits, ContextParams, DecodeStatus, MemoryKind, ModelFacts
-from .context import LlamaBatch
 from .embedding import EmbeddingLimits, EmbeddingParams, Pooling, Tokens, Vectors
 from .library import LogTail, lib
+from .library_batch import LlamaBatch
 from .params import context_params
 
 _POOLINGS = list(Pooling)

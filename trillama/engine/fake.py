@@ -18,7 +18,8 @@ from trillama.base.errors import EngineError, ModelLoadError, Unsupported
 
 from .base import ContextParams, Device, LoadParams, MemoryKind, ModelFacts, ProgressHook
 from .embedding import EmbeddingParams, Tokens
-from .fake_context import FakeChain, FakeContext, FakeWeights
+from .fake_chain import FakeChain
+from .fake_context import FakeContext, FakeWeights
 from .fake_embedding import FakeEmbeddings
 from .fake_hooks import Counters, Failure, Hooks
 from .fake_scripts import Script, babble, babble_for, count, echo_canary, fixed, replies

@@ -21,6 +21,7 @@ from trillama.base.errors import EngineError
 from trillama.base.options import Options
 
 from .base import (
+    RANKS,
     Attention,
     Batch,
     ContextLimits,
@@ -28,9 +29,11 @@ from .base import (
     DecodeStatus,
     Image,
     MemoryKind,
+    Ranked,
 )
 from .embedding import Pooling
 from .fake_cells import CellPool
+from .fake_chain import FakeChain
 from .fake_hooks import Counters, Failure, Hooks
 from .fake_scripts import Script, echo_canary
 from .fake_vocab import CHATML, SIZE, FakeVocabulary
@@ -52,35 +55,9 @@ class FakeWeights:
     add_bos: bool = False
     fill: bool = False
     can_shift: bool = True
+    ranks: bool = False
     memory: MemoryKind = MemoryKind.ATTENTION
     pooling: Pooling | None = Pooling.LAST
-
-
-class FakeChain:
-    """Plain sampling by temperature, closed exactly once."""
-
-    def __init__(self, options: Options, counters: Counters) -> None:
-        seed = options.seed if options.seed >= 0 else None
-        self._temperature = options.temperature
-        self._random = np.random.default_rng(seed)
-        self._counters = counters
-        self._closed = False
-
-    def pick(self, row: npt.NDArray[np.float32]) -> int:
-        """Choose a token from one row of logits, shape (n_vocab,)."""
-        if self._closed:
-            raise EngineError("the chain is closed")
-        if self._temperature <= 0:
-            return int(row.argmax())
-        weights = np.exp((row - row.max()) / self._temperature, dtype=np.float64)
-        return int(self._random.choice(len(row), p=weights / weights.sum()))
-
-    def close(self) -> None:
-        """Give the chain back."""
-        if self._closed:
-            raise EngineError("the chain was closed twice")
-        self._closed = True
-        self._counters.chains -= 1
 
 
 class FakeContext:
@@ -110,6 +87,7 @@ class FakeContext:
             outputs=min(params.outputs, batch),
             can_shift=weights.can_shift,
             attention=Attention.SEPARATE if separate else Attention.TILED,
+            ranks=weights.ranks,
             memory=weights.memory,
         )
         self.vocabulary = FakeVocabulary(add_bos=weights.add_bos, fill=weights.fill)
@@ -257,6 +235,16 @@ class FakeContext:
         """View of the last decode's rows; the next decode overwrites it."""
         with self._alone():
             return self._logits[: self._outputs]
+
+    def ranked(self) -> Ranked | None:
+        """The best of each row of the last decode, where the weights are ones that are ranked."""
+        with self._alone():
+            if not self.limits.ranks or not self._outputs:
+                return None
+            self.counters.rankings += 1
+            logits = self._logits[: self._outputs]
+            ids = (-logits).argsort(axis=1, kind="stable")[:, :RANKS]
+            return Ranked(np.take_along_axis(logits, ids, 1), ids)
 
     def seq_copy(self, source: int, target: int, start: int, end: int) -> None:
         """Make ``target`` share the cells of ``source``; see ``base.Context.seq_copy``.

@@ -53,6 +53,7 @@ class Counters:
         incoherent: rows of logits computed from cells that were made in another context than they
             are seen in, or with other adapters: 0 unless the context was shifted.
         adapters: changes of the set in use.
+        rankings: decodes whose best rows were asked for.
     """
 
     decodes: int = 0
@@ -67,5 +68,6 @@ class Counters:
     clears: int = 0
     chains: int = 0
     adapters: int = 0
+    rankings: int = 0
     saves: int = 0
     restores: int = 0

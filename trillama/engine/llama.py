@@ -17,13 +17,14 @@ from trillama.base.memory import NOTHING, Taken
 
 from .adapters import LoadedAdapters
 from .base import ContextParams, Device, LoadParams, MemoryKind, ProgressHook, Vocabulary
-from .context import LlamaBatch, LlamaContext
+from .context import LlamaContext
 from .devices import devices, gpu_count
 from .embedding import EmbeddingParams
 from .embedding_context import PACK_CPU, PACK_GPU, LlamaEmbeddings
 from .heaps import trim
 from .layout import attention_of, settle
 from .library import LogTail, lib, library_version, start
+from .library_batch import LlamaBatch
 from .params import (
     LoadProgress,
     memory_kind,
@@ -82,6 +83,9 @@ class LlamaModel:
             how = chosen, attention, self.facts.memory
             context = LlamaContext(pointer, self._vocabulary, how, self._adapters, self._forget)
             self._contexts.append(context)
+            if not on_cpu:
+                context.limits = dataclasses.replace(context.limits, asynchronous=True)
+                context.rank_in_graph()
             return context
 
     def open_embeddings(self, params: EmbeddingParams) -> LlamaEmbeddings:

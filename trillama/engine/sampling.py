@@ -20,7 +20,7 @@ import numpy.typing as npt
 from trillama.base.options import Options
 
 from .penalties import RecentTokens, add_bias, penalise
-from .topk import Floats, Ids, Spread, top_k, top_k_of_row
+from .topk import LOWEST, Floats, Ids, Spread, top_k, top_k_of_row
 
 MAX_TOP_K = 256
 """Largest top_k worth doing here; llama.cpp's partial sort takes over beyond."""
@@ -88,6 +88,11 @@ class RowSampler:
         self._random = np.random.Generator(np.random.PCG64(seed)) if kind is Tier.TOPK else None
         self._draws: list[float] = []
         self._next = 0
+
+    @property
+    def top_k(self) -> int:
+        """Best logits it draws among; 1 for a greedy row, 0 for ``Tier.CHAIN``."""
+        return int(self.shape[0])
 
     def accept(self, token: int) -> None:
         """Remember that ``token`` was generated."""
@@ -173,6 +178,28 @@ class Rows:
         """``sample`` from logits that have their biases and penalties already."""
         with np.errstate(all="ignore"):
             return self._draw(logits)
+
+    def draw_ranked(self, logits: Floats, ids: Ids) -> npt.NDArray[np.int32]:
+        """``sample`` from the best of each row, largest first; -1 where they are not usable.
+
+        Args:
+            logits, ids: shape (rows, k) for a k that is enough for all samplers.
+        """
+        most, drawn = self._shapes.most, draws_of(self.samplers)
+        with np.errstate(all="ignore"):
+            values = logits[:, :most]
+            peaks = np.maximum.reduce(values, axis=1)
+            if len(drawn) == 1:
+                rank = np.array([self._shapes.rank_alone(values[0], drawn[0])])
+            else:
+                rank = self._shapes.rank_drawn(values, np.array(drawn))
+        chosen = ids[self._at, rank]
+        equal = logits == logits[self._at, rank, None]
+        for row in np.flatnonzero(equal.sum(1) > 1):  # ranked by token id, as everywhere
+            (tied,) = equal[row].nonzero()
+            chosen[row] = np.sort(ids[row, tied])[rank[row] - tied[0]]
+        usable = np.isfinite(peaks) & (peaks > LOWEST)
+        return np.where(usable, chosen, -1).astype(np.int32)
 
     def _draw(self, logits: Floats) -> npt.NDArray[np.int32]:
         """Rows of NaN and infinities are computed along and dropped."""

@@ -35,7 +35,8 @@ _WORTH_PARTITION = 512
 """Columns from which on a partition is faster than numpy's vectorised sort."""
 _LESS_BESIDE_THREADS = 3
 """Columns are so much shorter where threads rank them, which leaves less to look at after that."""
-_LOWEST = np.finfo(np.float32).min
+LOWEST = np.finfo(np.float32).min
+"""What stands for a row without a logit above -inf."""
 _SPARE_BITS = 30
 """Of a sorting key, beside a logit's: for row and place."""
 
@@ -82,7 +83,7 @@ def top_k_of_row(row: Floats, k: int) -> tuple[Floats, Ids, float]:
     """
     maxima = _maxima(row[None], max(1, row.size // (4 * k)))[0]
     maxima.sort()
-    ids: Ids = (row >= max(maxima[-k], _LOWEST)).nonzero()[0]
+    ids: Ids = (row >= max(maxima[-k], LOWEST)).nonzero()[0]
     values = row.take(ids)
     order = (~_rising(values)).argsort(kind="stable")[:k]
     return values.take(order), ids.take(order), float(maxima[-1])
@@ -146,9 +147,9 @@ def _edge(maxima: Floats, k: int) -> tuple[Floats, Floats]:
     width = maxima.shape[1]
     if width < _WORTH_PARTITION:
         maxima = np.sort(maxima, axis=1)
-        return np.maximum(maxima[:, width - k, None], _LOWEST), maxima[:, -1]
+        return np.maximum(maxima[:, width - k, None], LOWEST), maxima[:, -1]
     edge = np.partition(maxima, width - k, axis=1)[:, width - k, None]
-    return np.maximum(edge, _LOWEST), np.maximum.reduce(maxima, axis=1)
+    return np.maximum(edge, LOWEST), np.maximum.reduce(maxima, axis=1)
 
 
 def _reaching(logits: Floats, maxima: Floats, edge: Floats) -> Ids:
