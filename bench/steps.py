@@ -63,16 +63,20 @@ def share_of_steps(steps: Steps, streams: int) -> dict[str, Any]:
     outside, between = 1 - (decode + logits) / period, 1 - step / period
     share = {"outside_share": float(outside), "between_share": float(between)}
     mixed = steps[(steps[:, 1] > 0) & (steps[:, 0] > 0)]
-    prompt = median(mixed[:, 1].tolist()) if len(mixed) else 0.0
-    return {"steps": len(full), "mixed": len(mixed), "mixed_prompt": prompt} | medians | share
+    prompt, *spent = np.median(mixed[:, [1, 2, 3, 4]], 0).tolist() if len(mixed) else [0.0] * 4
+    beside = dict(zip(("mixed_decode_ms", "mixed_logits_ms", "mixed_step_ms"), spent, strict=True))
+    parts = {f"{name}_ms": value for name, value in parts_of_steps(steps, streams).items()}
+    counts = {"steps": len(full), "mixed": len(mixed), "mixed_prompt": prompt}
+    beside = {name: value / NANOSECONDS for name, value in beside.items()}
+    return counts | beside | parts | medians | share
 
 
 def parts_of_steps(steps: Steps, streams: int) -> dict[str, float]:
     """Medians of full steps in ms.
 
-    `own` is all outside llama.cpp; it consists of `sampling`, `book` (the rest of the step) and
-    `between` (from a step's end to the next one's begin). `loop` is the processor time the event
-    loop takes for the answers, most of it beside the decode.
+    `own` is all outside llama.cpp; it consists of `plan` (all before the decode), `sampling`,
+    `book` (the rest of the step) and `between` (from a step's end to the next one's begin). `loop`
+    is the processor time the event loop takes for the answers, most of it beside the decode.
     """
     names = dict(zip(COLUMNS, full_steps(steps, streams).T, strict=True))
     inside = names["decode"] + names["logits"]
@@ -81,7 +85,8 @@ def parts_of_steps(steps: Steps, streams: int) -> dict[str, float]:
         "llama": inside,
         "own": names["period"] - inside,
         "sampling": names["choose"],
-        "book": names["step"] - inside - names["choose"],
+        "plan": names["plan"],
+        "book": names["step"] - inside - names["choose"] - names["plan"],
         "between": names["period"] - names["step"],
         "loop": names["loop"],
     }

@@ -44,6 +44,13 @@ def fill_q4_k(blocks: Bytes, std: float) -> None:
     blocks[:, 12:16] = Q4_SCALE | Q4_SCALE << 4  # of 4 to 7, low and high half of a byte
 
 
+def fill_f16(blocks: Bytes, std: float) -> None:
+    codes = blocks[:, 0].copy().view(np.int8)  # half the random bits, as floats
+    blocks[:] = (
+        np.multiply(codes, std / Q8_STD, dtype=np.float32).astype("<f2")[:, None].view(np.uint8)
+    )
+
+
 @dataclass(frozen=True)
 class Format:
     """One block type: elements and bytes of a block, and how its scales are set, in place."""
@@ -57,6 +64,7 @@ FORMATS = {
     "Q8_0": Format(32, 34, fill_q8_0),
     "Q6_K": Format(256, 210, fill_q6_k),
     "Q4_K": Format(256, 144, fill_q4_k),
+    "F16": Format(1, 2, fill_f16),
 }
 
 

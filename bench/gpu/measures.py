@@ -168,9 +168,17 @@ def batched_bench(case: Case, clients: Sequence[int], unified: bool, tools: Tool
     return _json_lines(_output(command, 120))
 
 
-def device_topk(model: Path, rows: int) -> dict[str, Any]:
-    """A step with whole rows of logits against one with candidates found on the device."""
-    command = [sys.executable, "-m", "bench.device_topk", str(model), "--rows", str(rows)]
+def weights(
+    setup: Setup, case: Case, loads: Sequence[Load], clients: Sequence[int], tools: Tools
+) -> dict[str, Any]:
+    """The same shape in other weights: llama-batched-bench's rows, and our server under loads."""
+    ceiling = batched_bench(case, clients, False, tools)
+    return {"ceiling": ceiling, "bytes": case.model.stat().st_size} | ours_under(setup, loads)
+
+
+def ranks(model: Path, rows: int) -> dict[str, Any]:
+    """A step with whole rows of logits against one with the best ranked on the device."""
+    command = [sys.executable, "-m", "bench.ranks", str(model), "--rows", str(rows)]
     found: dict[str, Any] = _json_lines(_output(command, 120))[0]
     return found
 

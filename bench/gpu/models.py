@@ -37,7 +37,11 @@ from bench.make_model import (
 )
 from bench.vocabulary import build_vocabulary
 
-FILE_TYPES = {"Q4_K": LlamaFileType.MOSTLY_Q4_K_M, "Q8_0": LlamaFileType.MOSTLY_Q8_0}
+FILE_TYPES = {
+    "Q4_K": LlamaFileType.MOSTLY_Q4_K_M,
+    "Q8_0": LlamaFileType.MOSTLY_Q8_0,
+    "F16": LlamaFileType.MOSTLY_F16,
+}
 #: Bytes one process makes at a time.
 SLAB = 1 << 25
 

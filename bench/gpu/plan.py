@@ -7,8 +7,8 @@ the next run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,11 @@ TOY_SIZES = Sizes(24, 6, {1: 1, 4: 1}, 4, (2, 600, 160), 3, 256, slack=0.1)
 
 @dataclass(frozen=True)
 class Models:
-    """Files of the two models; on a CPU both are toys."""
+    """Files of the two models, on a CPU both are toys; and of the large one with other weights."""
 
     large: Path
     small: Path
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Plan:
@@ -68,6 +69,7 @@ class Plan:
         lengths = sizes.prompt_tokens, sizes.new_tokens
         self.large = Case(models.large, *lengths)
         self.small = Case(models.small, *lengths)
+        self.others = {name: Case(path, *lengths) for name, path in models.others.items()}
         self.sizes = sizes
         self.tools = tools
 
@@ -78,23 +80,24 @@ class Plan:
 
     def _in_order(self) -> Iterator[Measurement]:
         crowd, clients = self.sizes.crowd, list(self.sizes.waves)
-        yield Measurement("ceiling.8b.split", 45, lambda: self._ceiling(unified=False))
+        yield Measurement("ceiling.8b.split", 20, lambda: self._ceiling(unified=False))
         yield self._ours("ours.8b.1", clients, 1)
         yield self._rival("rival.8b.1", crowd, 1)
         yield self._shares("shares.8b")
-        yield self._ours("ours_pool.8b", [crowd], 1, kv_layout="unified")
-        yield self._shares("shares_pool.8b", kv_layout="unified")
-        yield Measurement("device_topk.8b", 25, self._device_topk)
         yield self._rival("rival.8b.1", clients[0], 1)
-        yield Measurement("ceiling.8b.unified", 45, lambda: self._ceiling(unified=True))
+        yield Measurement("one_at_a_time.8b", 30, self._one_at_a_time)
         yield self._stall("trillama")
         yield from self._small()
-        yield Measurement("one_at_a_time.8b", 45, self._one_at_a_time)
+        yield from [self._weights(name, case) for name, case in self.others.items()]
+        yield Measurement("cycles.1b", 45, self._cycles)
         yield from [self._rival("rival.8b.1", n, 1) for n in clients[1:] if n != crowd]
-        yield Measurement("cycles.1b", 60, self._cycles)
+        yield Measurement("read_against_load.8b", 30, self._read_against_load)
+        yield Measurement("ranks.8b", 15, self._ranks)
+        yield self._ours("ours_pool.8b", [crowd], 1, kv_layout="unified")
+        yield self._shares("shares_pool.8b", kv_layout="unified")
+        yield Measurement("ceiling.8b.unified", 20, lambda: self._ceiling(unified=True))
         yield self._rival("rival_unified.8b", crowd, 1, unified=True)
         yield self._rival("rival_no_cache.8b", crowd, 1, flags=("--cache-ram", "0"))
-        yield Measurement("read_against_load.8b", 60, self._read_against_load)
         pairs = [clients[0], *clients[1:2], crowd]
         for pair in (2, 3):
             yield self._ours(f"ours.8b.{pair}", pairs, pair)
@@ -135,6 +138,13 @@ class Plan:
         yield self._ours("ours.1b.1", [crowd], 1, case=self.small)
         yield self._rival("rival.1b.1", crowd, 1, case=self.small)
 
+    def _weights(self, name: str, case: Case) -> Measurement:
+        crowd, setup = self.sizes.crowd, case.setup(self.sizes.crowd, self.tools)
+        loads, clients = self._loads(case, [crowd], 1), [1, crowd]
+        return Measurement(
+            f"weights.{name}", 40, lambda: measures.weights(setup, case, loads, clients, self.tools)
+        )
+
     def _ceiling(self, unified: bool) -> Any:
         clients = list(self.sizes.waves)
         return measures.batched_bench(self.large, clients, unified, self.tools)
@@ -145,8 +155,8 @@ class Plan:
         load = self.large.load(crowd, self.sizes.waves[crowd], 7)
         return Measurement(name, 32, lambda: measures.step_shares(setup, load))
 
-    def _device_topk(self) -> Any:
-        return measures.device_topk(self.large.model, self.sizes.crowd)
+    def _ranks(self) -> Any:
+        return measures.ranks(self.large.model, self.sizes.crowd)
 
     def _stall(self, who: str) -> Measurement:
         streams, prompt, new = self.sizes.stall

@@ -17,9 +17,9 @@ HEADS = {"64", "128"}
 QUERY_GROUPS = ("ncols2_4", "ncols2_2", "ncols2_1")
 #: Whole files; not fwht.cu, which every product of matrices asks whether it applies.
 _UNUSED = """
-    arange col2im-1d conv-transpose-1d conv2d conv2d-dw conv2d-transpose conv3d count-equal
+    col2im-1d conv-transpose-1d conv2d conv2d-dw conv2d-transpose conv3d count-equal
     cross-entropy-loss diag dsv4-hc fattn-tile gated_delta_net gla im2col lightning-indexer
-    opt-step-adamw opt-step-sgd out-prod pad_reflect_1d pool1d pool2d roll snake solve_tri ssm-conv
+    opt-step-adamw opt-step-sgd out-prod pad_reflect_1d pool2d roll snake solve_tri ssm-conv
     ssm-scan tri tsembd upscale wkv
 """
 
@@ -43,6 +43,8 @@ def kept_instances(name: str, text: str) -> str:
     """What stays of a file of template instances; "" if nothing does."""
     if name.startswith("mmq-instance-"):
         return text if name.removeprefix("mmq-instance-").upper() in BLOCKS else ""
+    if name.startswith("mmf-instance-"):  # few rows of F16
+        return text
     if name.startswith("fattn-mma") and name.endswith(QUERY_GROUPS):
         return _keep(text, r"DECL_FATTN_MMA_F16_CASE\((\d+), (\d+), .*\n")
     if name.startswith("fattn-vec"):

@@ -18,10 +18,11 @@ class Recipe:
 
 LLAMA_VOCABULARY = 128_256
 
+_8B = ModelShape(32, 4096, 14_336, 32, 8, LLAMA_VOCABULARY, 131_072)
 RECIPES = {
-    "8b": Recipe(
-        ModelShape(32, 4096, 14_336, 32, 8, LLAMA_VOCABULARY, 131_072), "Q4_K", "Q6_K"
-    ),
+    "8b": Recipe(_8B, "Q8_0", "Q8_0"),
+    "8b-q4": Recipe(_8B, "Q4_K", "Q6_K"),
+    "8b-f16": Recipe(_8B, "F16", "Q8_0"),
     "1b": Recipe(
         ModelShape(16, 2048, 8192, 32, 8, LLAMA_VOCABULARY, 131_072), "Q8_0", "Q8_0"
     ),

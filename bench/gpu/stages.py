@@ -67,6 +67,9 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--stages", default=",".join(STAGES))
     parser.add_argument("--only", default="")
     parser.add_argument("--shape", default="8b,1b")
+    parser.add_argument(
+        "--weights", default="8b-q4,8b-f16", help="the large one in others; or none"
+    )
     parser.add_argument("--while", dest="beside", default="")
     return parser.parse_args(arguments)
 
@@ -82,8 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ledger = Ledger(options.work / "gpu.json", deadline, options.out / "gpu.json")
     stages = options.stages.split(",")
     shapes = options.shape.split(",")
-    files = {shape: options.work / f"{shape}.gguf" for shape in shapes}
-    sizes = TOY_SIZES if "toy" in shapes else GPU_SIZES
+    toy = "toy" in shapes
+    others = [] if toy else list(filter(None, options.weights.split(",")))
+    files = {shape: options.work / f"{shape}.gguf" for shape in [*shapes, *others]}
+    sizes = TOY_SIZES if toy else GPU_SIZES
     tools = Tools(options.binaries, min(MOST_THREADS, os.cpu_count() or 1))
     ledger.note_facts(**machine.describe(), gpu=nvidia.describe())
     ledger.note_facts(shapes=shapes, crowd=sizes.crowd, stages=options.stages, only=options.only)
@@ -95,8 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if beside is not None:
         print(f"beside: status {beside.wait()}")
     if "tables" in stages:
-        both = Models(files[shapes[0]], files[shapes[-1]])
-        take_tables(ledger, Plan(both, sizes, tools), options.only)
+        found = {name: files[name] for name in others if files[name].exists()}
+        models = Models(files[shapes[0]], files[shapes[-1]], found)
+        take_tables(ledger, Plan(models, sizes, tools), options.only)
     print(format_tables(ledger.record))
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gpu.results import Record, load
+from bench.gpu.shapes import RECIPES
 from bench.stats import median
 
 MISSING = "not measured"
@@ -47,6 +48,12 @@ class Figures:
     def ceiling(self, name: str, clients: int, key: str) -> float:
         rows = self.value(name) or []
         return next((float(row[key]) for row in rows if row["pl"] == clients), math.nan)
+
+    def beginning(self, prefix: str) -> list[tuple[str, Any]]:
+        """Measurements whose name begins so, by the rest of it."""
+        return [
+            (n.removeprefix(prefix), v) for n, v in self._values.items() if n.startswith(prefix)
+        ]
 
     def clients(self) -> list[int]:
         """Numbers of clients that the large model was asked with."""
@@ -158,6 +165,23 @@ def variants(f: Figures) -> str:
     return table(head, rows)
 
 
+def weights(f: Figures) -> str:
+    """The large model in other weights: what they cost, and what they bring a crowd."""
+    crowd = f.crowd
+    main = f.value("ours.8b.1") | {"ceiling": f.value("ceiling.8b.split")}
+    rows = []
+    for name, found in [("8b", main), *f.beginning("weights.")]:
+        loads = {run["clients"]: run for run in found.get("loads", [])}
+        ceiling = {row["pl"]: row for row in found["ceiling"]}
+        if crowd in loads and crowd in ceiling:
+            kind = RECIPES[name].kind if name in RECIPES else name
+            numbers = [ceiling.get(1, {}).get("speed_tg", math.nan), ceiling[crowd]["speed_tg"]]
+            numbers += [ceiling[crowd]["speed_pp"], loads[crowd]["output_rate"]]
+            rows.append([kind, *map(show, numbers)])
+    head = ["8B in", "decode, 1", f"decode, {crowd}", "prompts", f"ours, {crowd} clients"]
+    return table([head[0], *(f"{text}, tokens/s" for text in head[1:])], rows)
+
+
 def steps(f: Figures) -> str:
     found, pool = f.value("shares.8b"), f.value("shares_pool.8b")
     rows = [
@@ -219,7 +243,8 @@ def format_tables(record: Record) -> str:
     if record.facts.get("shapes") not in (None, ["8b", "1b"]):
         parts.append(f"A rehearsal with {record.facts['shapes']} in place of 8B and 1B: no result.")
     parts += [table(["must hold", "bound", "measured", ""], [c.row() for c in claims(f)])]
-    parts += [throughput(f), variants(f), steps(f), stalls(f), prompt_rates(f), loading(f)]
+    parts += [throughput(f), weights(f), variants(f), steps(f), stalls(f), prompt_rates(f)]
+    parts += [loading(f)]
     if found := list(troubles(record)):
         parts.append("Failed or left out:\n\n" + "\n".join(found))
     return "\n\n".join(parts)

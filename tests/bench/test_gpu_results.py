@@ -126,13 +126,14 @@ def test_the_page_keeps_what_stands_around_the_tables() -> None:
 
 def test_names_of_measurements_are_unique_and_enough(tmp_path: Path) -> None:
     """No measurement overwrites another, and each claim has one that feeds it."""
-    plan = Plan(Models(tmp_path / "8b", tmp_path / "1b"), GPU_SIZES, Tools(tmp_path, 8))
+    models = Models(tmp_path / "8b", tmp_path / "1b", {"8b-q4": tmp_path / "8b-q4"})
+    plan = Plan(models, GPU_SIZES, Tools(tmp_path, 8))
     names = [one.name for one in plan.measurements()]
     assert len(names) == len(set(names))
     fed = {"ours.8b.1", "rival.8b.1.1", "rival.8b.1.8", "rival.8b.1.64", "rival.1b.1.64"}
     fed |= {"ceiling.8b.split", "shares.8b", "one_at_a_time.8b", "stall.8b.trillama"}
     fed |= {"ours.1b.1", "cycles.1b", "read_against_load.8b"}
-    fed |= {"ours_pool.8b", "shares_pool.8b", "device_topk.8b"}
+    fed |= {"ours_pool.8b", "shares_pool.8b", "ranks.8b", "weights.8b-q4"}
     assert fed <= set(names)
 
 
@@ -144,15 +145,32 @@ def test_shares_stand_beside_those_of_the_pool() -> None:
     assert "| step_ms | 9.0000 | – |" in alone
 
 
+def test_other_weights_stand_below_the_main_ones() -> None:
+    """By their block types, the main model first; one without a run is left out."""
+    rows = [{"pl": 1, "speed_tg": 200.0}, {"pl": 64, "speed_tg": 6000.0, "speed_pp": 9000.0}]
+    text = format_tables(
+        record(
+            ours__8b__1={"loads": [run(64, 3000.0)]}, ceiling__8b__split=rows,
+            **{"weights__8b-f16": {"loads": [run(64, 4000.0)], "ceiling": rows}},
+        )
+    )  # fmt: skip
+    assert "| Q8_0 | 200 | 6,000 | 9,000 | 3,000 |\n| F16 | 200 | 6,000 | 9,000 | 4,000 |" in text
+    assert "| Q4_K |" not in text
+
+
 def test_only_full_steps_are_shared_out() -> None:
     """Steps with a prompt in them, few rows, or after a pause say nothing about a full step."""
     ms = 1_000_000
-    full = [64, 0, 6 * ms, 2 * ms, 9 * ms, 10 * ms]
+    full = [64, 0, 6 * ms, 2 * ms, 9 * ms, 10 * ms, 0.5 * ms, 0, 0.2 * ms]
+    rest = [0, 0, 0]
     others = [[64, 32, ms, ms, ms, ms], [3, 0, ms, ms, ms, ms], [64, 0, ms, ms, ms, 0]]
-    found = share_of_steps(np.array([full, full, *others], np.float64), 64)
+    found = share_of_steps(
+        np.array([full, full, *(other + rest for other in others)], np.float64), 64
+    )
     assert found["steps"] == 2
     assert found["outside_share"] == pytest.approx(0.2)
     assert found["between_share"] == pytest.approx(0.1)
+    assert found["sampling_ms"] + found["plan_ms"] + found["book_ms"] == pytest.approx(1)
 
 
 MMQ, MMA, VEC = "mmq-instance-q4_k", "fattn-mma-f16-instance-ncols1_8-ncols2_4", "fattn-vec-x"
