@@ -185,7 +185,7 @@ MMQ, MMA, VEC = "mmq-instance-q4_k", "fattn-mma-f16-instance-ncols1_8-ncols2_4",
     (MMA.replace("ncols2_4", "ncols2_8"), "DECL_FATTN_MMA_F16_CASE(128, 128, 8, 8);\n", ""),
     (VEC, "DECL_FATTN_VEC_CASE( 64, F16, F16);\nDECL_FATTN_VEC_CASE(256, F16, F16);\n",
      "DECL_FATTN_VEC_CASE( 64, F16, F16);\n"),
-    ("mmf-instance-ncols_3", "DECL_MMF_CASE(3);\n", ""),
+    ("mmf-instance-ncols_3", "DECL_MMF_CASE(3);\n", "DECL_MMF_CASE(3);\n"),
 ])  # fmt: skip
 def test_only_instances_of_the_tables_are_compiled(name: str, text: str, kept: str) -> None:
     """Head sizes 64 and 128, three block types, groups of 4, 2 and 1 query heads stay."""
