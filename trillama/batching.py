@@ -214,8 +214,8 @@ class Batcher:
         budget = min(budget, sum(seat.remaining for seat in waiting))
         self._memory.make_room(new + budget)
         most = min(self._memory.free, self._context.limits.batch) - new
-        rows = self._context.limits.outputs - len(plan.heads)
-        return divide(waiting, min(budget, most), self._counts.steps, most)[:rows]
+        rows, apart = self._context.limits.outputs - len(plan.heads), plan.by_sequence
+        return divide(waiting, min(budget, most), self._counts.steps, most, apart=apart)[:rows]
 
     # -- decoding -------------------------------------------------------------------------------
 

@@ -82,3 +82,22 @@ def test_a_prompt_that_nearly_fits_is_computed_whole(
     """What would be left of it costs another execution; there must be room for it, though."""
     waiting = [seat(0, 0, prompt=100), seat(1, 0, prompt=100)]
     assert [count for _, count in divide(waiting, budget, 0, room)] == counts
+
+
+@pytest.mark.parametrize(
+    ("budget", "counts"),
+    [(60, [60]), (80, [100]), (130, [100]), (160, [100, 100]), (290, [100, 100, 100])],
+)
+def test_apart_no_prompt_is_begun_only_to_be_cut(budget: int, counts: list[int]) -> None:
+    """Each chunk is an execution of its own: one prompt waits for the next step instead, or the
+    step grows by up to a third of it."""
+    waiting = [seat(at, 0, prompt=100) for at in range(4)]
+    assert [count for _, count in divide(waiting, budget, 0, 999, apart=True)] == counts
+
+
+def test_apart_what_fits_no_step_is_cut_all_the_same() -> None:
+    """A long prompt takes what others leave; one that was begun is not stretched for."""
+    waiting = [seat(0, 0, prompt=100), seat(1, 0, prompt=5000)]
+    assert [count for _, count in divide(waiting, 300, 0, 999, apart=True)] == [100, 200]
+    begun = [seat(0, 600, prompt=130)]
+    assert [count for _, count in divide(begun, 100, 0, 999, apart=True)] == [100]

@@ -2,13 +2,13 @@
 
 Pure arithmetic, driven by ``batching``. While others generate, a step with prompt tokens in it may
 take at most ``STRETCH`` times a step without, which bounds the gap a running stream can feel, but
-up to ``UNNOTICED_NS`` where that is too short for a sound chunk, or for short prompts that are over
-with it, because small chunks cost more a token and nobody sees so short a gap. Where many wait the
-bound grows with their number: a few streams are not kept smooth at the price of a crowd that cannot
-begin, but they are not halted for it either: ``MOST_BURST_GAPS``. A long prompt fills the pool, and
-with it all steps get longer: streams are held to what they were used to before it came. While
-nobody generates, only the time until a newcomer can join, or a finished prompt be answered, bounds
-a step.
+up to ``UNNOTICED_NS`` where that is too short for a sound chunk, because small chunks cost more a
+token and nobody sees so short a gap, and a little longer for short prompts that are over with it.
+Where many wait the bound grows with their number: a few streams are not kept smooth at the price of
+a crowd that cannot begin, but they are not halted for it either: ``MOST_BURST_GAPS``. A long prompt
+fills the pool, and with it all steps get longer: streams are held to what they were used to before
+it came. While nobody generates, only the time until a newcomer can join, or a finished prompt be
+answered, bounds a step.
 
 What a step will take is predicted by small linear models (``costs``) of what rows pay for (see
 ``base.Attention``). Where sequences have cells of their own, prompts are computed apart from those
@@ -44,10 +44,11 @@ VOUCHING_CHUNKS = 5
 """Latest chunks of prompts apart that say how large the next may be."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
-SOUND_CHUNK = 64
+SOUND_CHUNK = 32
 """Tokens that a step may carry at the price of such a gap."""
-BRIEF = 1024
-"""Tokens of a prompt that disturbs others less by being over soon than by small steps."""
+BRIEF, BRIEF_NS = 1024, 80_000_000
+"""Tokens of a prompt that disturbs others less by being over soon than by small steps, and how long
+a step with such prompts may take."""
 BURST_NS, BURST_STEPS = 250_000_000, 48
 """Time allowed for each one who waits beside the first, or so many steps of a lone stream where
 those take longer; divided by those who run."""
@@ -159,9 +160,10 @@ class StepBudget:
         plain = self.predict_ns(load, 0)
         usual = [elapsed for rows, elapsed in self._plain if rows >= load.generating]
         calm = min(plain, median(usual)) if usual else plain
-        sound = max(SOUND_CHUNK, load.brief)
-        unnoticed = min(UNNOTICED_NS, self.predict_ns(_before(load), sound))
-        return max(STRETCH * calm, LEAST_STRETCH * plain, unnoticed, self._burst_ns(load))
+        sound = self.predict_ns(_before(load), SOUND_CHUNK)
+        brief = self.predict_ns(_before(load), load.brief) if load.brief else 0.0
+        short = max(min(UNNOTICED_NS, sound), min(BRIEF_NS, brief))
+        return max(STRETCH * calm, LEAST_STRETCH * plain, short, self._burst_ns(load))
 
     def _burst_ns(self, load: Load) -> float:
         """What a crowd is allowed: prompts computed together cost less, and answer in step."""

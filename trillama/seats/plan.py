@@ -22,6 +22,9 @@ REMNANT = 8
 """A chunk grows by up to one in so many of its tokens where that ends its prompt: what would be
 left costs an execution of its own, which on a GPU takes as long for 20 tokens as for 100."""
 
+WHOLE = 3
+"""The same in parts of the whole step, for prompts that begin and are computed apart."""
+
 _by_id = attrgetter("sequence.id")
 
 _FILLER = [0]
@@ -179,7 +182,9 @@ def load_of(plan: Plan, waiting: list[Seat], cells: int, worth: float) -> Load:
     return Load(plan.new_tokens, seen, len(waiting), depth, cells, max(1, len(parts)), brief)
 
 
-def divide(seats: list[Seat], budget: int, step: int, most: int) -> list[tuple[Seat, int]]:
+def divide(
+    seats: list[Seat], budget: int, step: int, most: int, *, apart: bool = False
+) -> list[tuple[Seat, int]]:
     """Give prompt tokens of one step to prefilling seats.
 
     The shortest remaining prompt goes first, because it starts to answer soonest; every step of
@@ -189,14 +194,22 @@ def divide(seats: list[Seat], budget: int, step: int, most: int) -> list[tuple[S
         budget: tokens wanted; the last chunk may go beyond it, see :data:`REMNANT`.
         step: number of the step.
         most: tokens there is room for.
+        apart: each prompt costs an execution of its own; none is begun only to be cut that the next
+            step could compute as a whole.
     """
     chunks: list[tuple[Seat, int]] = []
+    left = budget
     for seat in sorted(seats, key=lambda s: s.remaining - AGEING * (step - s.admitted_step)):
-        count = min(seat.reach, budget)
-        if count > 0:
-            if seat.reach <= min(count + count // REMNANT, most):
-                count = seat.reach
-            chunks.append((seat, count))
-            budget -= count
-            most -= count
+        count = min(seat.reach, left)
+        if count <= 0:
+            continue
+        begins = apart and seat.place.length <= seat.cached
+        more = max(count // REMNANT, budget // WHOLE if begins else 0)
+        if seat.reach <= min(count + more, most):
+            count = seat.reach
+        elif apart and chunks and seat.reach <= budget:
+            break
+        chunks.append((seat, count))
+        left -= count
+        most -= count
     return chunks
