@@ -4,9 +4,9 @@
 
 Streams run until they flow evenly, then one long prompt arrives. What the streams do from its
 arrival to its first token is set against what they did just before, and, with `--control`, against
-what the same streams do at the same length when nothing arrives: a stream gets slower as it grows,
-and while a prompt of minutes is read it grows a lot. trillama runs twice, with its step budget off
-and on; rivals have none.
+what the same streams do at the same length when nothing arrives, before and after it: a stream gets
+slower as it grows, and while a prompt of minutes is read it grows a lot. trillama runs twice, with
+its step budget off and on; rivals have none.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SETTLED = 24
 #: So many gaps of an undisturbed stream on either side tell what is usual at a length.
 AROUND = 8
 POLL = 0.02
+#: More than a stream gets: until the time is up, or the streams are at their end.
+MOST_TEXTS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -185,9 +187,13 @@ async def undisturbed(target: Target, question: Question, texts: int) -> list[Re
     with trio.move_on_after(question.seconds):
         async with trio.open_nursery() as nursery:
             start_streams(nursery, streams, target, question.new_tokens, seed=4)
-            await wait_until(lambda: min(len(r.texts) for r in streams) >= texts)
+            await wait_until(lambda: _are_there(streams, texts))
             nursery.cancel_scope.cancel()
     return streams
+
+
+def _are_there(streams: Sequence[Reply], texts: int) -> bool:
+    return all(len(r.texts) >= texts or r.ended for r in streams)
 
 
 def ask(who: str, setup: Setup, question: Question) -> Answer:
@@ -201,13 +207,15 @@ def ask_running(label: str, target: Target, question: Question) -> Answer:
     """A server that runs already."""
     warm_up = Reply(0.0, [], 0.0)
     trio.run(stream_into, warm_up, target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
+    # A machine's speed changes by the minute: undisturbed streams run on both sides.
+    before = trio.run(undisturbed, target, question, MOST_TEXTS) if question.control else []
     streams, long = trio.run(experiment, target, question)
     answer = judge(label, streams, long)
     if not question.control:
         return answer
     longest = max(len(r.texts) for r in streams)
-    control = trio.run(undisturbed, target, question, longest)
-    return against_own(answer, streams, long, control)
+    after = trio.run(undisturbed, target, question, longest)
+    return against_own(answer, streams, long, [*before, *after])
 
 
 def format_answers(answers: Sequence[Answer]) -> str:
@@ -235,7 +243,7 @@ def format_answers(answers: Sequence[Answer]) -> str:
 @click.option("--prompt-tokens", default=12000, show_default=True)
 @click.option("--new-tokens", default=900, show_default=True, help="at most, of each stream")
 @click.option("--seconds", default=240.0, show_default=True, help="time limit of each run")
-@click.option("--control", is_flag=True, help="the streams once more, with nothing arriving")
+@click.option("--control", is_flag=True, help="the streams twice more, with nothing arriving")
 @click.option("--threads", default=os.cpu_count() or 1, show_default=True)
 def main(model: Path, who: str, budgets: str, threads: int, **numbers: Any) -> None:
     machine.warn_if_busy()
