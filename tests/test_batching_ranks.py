@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.stepping import Stepped
-from trillama.base.events import Sampled
+from trillama.base.events import Admitted, Ended, Sampled, StepEvent
 from trillama.base.jobs import Job
 from trillama.base.options import Options
 from trillama.batching import Batcher, Policy
@@ -89,3 +90,29 @@ def test_guesses_are_checked_in_whole_rows() -> None:
         loop.run()
         answers.append(dict(loop.tokens))
     assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_step_is_told_while_the_next_is_computed(asynchronous: bool) -> None:
+    """As its decode begins where that computes on the spot; once a device has its work where the
+    decode returns at once. Nothing is told twice or lost."""
+    order: list[str] = []
+    hooks = Hooks(on_decode=lambda _: order.append("decode"))
+    model = FakeModel(FakeWeights(script=babble), hooks)
+    context = model.open_context(ContextParams(cells=512))
+    context.limits = replace(context.limits, asynchronous=asynchronous)
+    batcher, told = Batcher(context, Policy(speculation=False)), []
+    prompt = context.vocabulary.tokenize("a few words")
+    batcher.submit(Job(id="x", prompt=prompt, options=Options(num_predict=4), limit=400))
+
+    def report(events: list[StepEvent]) -> None:
+        order.append("told")
+        told.extend(events)
+
+    while batcher.has_work:
+        order.append("step")
+        told += batcher.step(report)
+    in_a_step = ["decode", "told"] if asynchronous else ["told", "decode"]
+    assert order[:3] == ["step", *in_a_step]
+    assert order.count("told") == 4
+    assert [type(event) for event in told] == [Admitted, *[Sampled] * 4, Ended]
