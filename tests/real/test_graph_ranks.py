@@ -172,3 +172,12 @@ def test_answers_are_those_of_whole_rows(tiny: LlamaModel, streams: int) -> None
         context.close()
     assert answers[0] == answers[1]
     assert len(answers[0]) == 12
+
+
+def test_a_library_that_takes_no_sampler_hands_out_rows(open_context, monkeypatch):
+    """It refuses where tensors are split among devices, say; the context opens all the same."""
+    context = open_context()
+    monkeypatch.setattr("trillama.engine.graph_ranks.lib.llama_set_sampler", lambda *_: False)
+    context.rank_in_graph(anywhere=True)
+    assert not context.limits.ranks
+    assert len(step(context, [(7, 0, 0)])) == 1

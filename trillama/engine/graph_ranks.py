@@ -22,8 +22,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trillama.base.errors import EngineError
-
 from .base import RANKS, Ranked
 from .library import lib
 
@@ -129,9 +127,6 @@ def open_ranks(
         unused: a sequence that no batch will ever name.
         n_vocab: columns of a row.
         anywhere: the CPU's will do.
-
-    Raises:
-        EngineError: the library does not take the sampler.
     """
     if n_vocab < RANKS or narrowings(n_vocab) is None:
         return None
@@ -147,7 +142,7 @@ class GraphRanks:
     """The ranking of one context's rows.
 
     Attributes:
-        able: whether the device can do it.
+        able: whether the device can do it, and the library lets it.
     """
 
     def __init__(self, context: int, unused: int, n_vocab: int, *, anywhere: bool) -> None:
@@ -163,8 +158,8 @@ class GraphRanks:
         self._chain: int | None = chain
         sampler = lib.llama_sampler_init(ctypes.byref(self._interface), None)
         lib.llama_sampler_chain_add(chain, sampler)
-        if not lib.llama_set_sampler(context, unused, chain):
-            raise EngineError("llama.cpp does not let its graph rank the logits")
+        taken = bool(lib.llama_set_sampler(context, unused, chain))  # asks what the device can
+        self.able = self.able and taken
 
     def read(self, rows: int) -> Ranked | None:
         """The ranking of the last decode's rows, which the device must have finished; None where
@@ -192,6 +187,7 @@ class GraphRanks:
 
     def _apply(self, _sampler: Any, context: int, graph: int, data: Any) -> None:
         """Rank all rows of the graph, of which the library shows the first."""
+        self._ranking = None  # in case the rest fails
         outcome = data.contents
         row = _Tensor.from_address(outcome.logits)
         whole = row.view_src or outcome.logits  # it also counts the nodes of a row by itself
