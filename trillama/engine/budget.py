@@ -44,7 +44,7 @@ VOUCHING_CHUNKS = 5
 """Latest chunks of prompts apart that say how large the next may be."""
 UNNOTICED_NS = 60_000_000
 """A gap of this length is no stall."""
-SOUND_CHUNK = 32
+SOUND_CHUNK = 64
 """Tokens that a step may carry at the price of such a gap."""
 BRIEF, BRIEF_NS = 1024, 80_000_000
 """Tokens of a prompt that disturbs others less by being over soon than by small steps, and how long
