@@ -16,15 +16,12 @@ from typing import Any
 
 import click
 import msgspec
-import numpy as np
 
-from bench.sampling import Row
-from trillama.base.jobs import Job
+from bench.sampling import stream
 from trillama.base.options import Options
 from trillama.engine.base import ContextParams, DecodeStatus, LoadParams
 from trillama.engine.choose import Chooser
 from trillama.engine.llama import LlamaBackend, LlamaContext, LlamaModel
-from trillama.engine.sampling import RowSampler
 
 STEPS = 24
 WARM = 4
@@ -42,7 +39,7 @@ class Way:
             self.context.rank_in_graph(anywhere=True)
         self.batch = self.context.new_batch()
         self.chooser = Chooser(self.context.limits.sampling_threads)
-        self.rows = [_row(row, model.vocabulary.size) for row in range(rows)]
+        self.rows = [stream(row, Options(), model.vocabulary.size) for row in range(rows)]
         self.times: list[tuple[float, float]] = []
 
     def step(self, tokens: list[int], position: int) -> list[int]:
@@ -65,12 +62,6 @@ class Way:
             1e3 * statistics.median(some) for some in zip(*self.times[WARM:], strict=True)
         )
         return {"decode_ms": decode, "choice_ms": choice}
-
-
-def _row(row: int, n_vocab: int) -> Row:
-    prompt, options = np.array([300 + row], np.int32), Options()
-    job = Job(id=str(row), prompt=prompt, options=options, limit=1 << 20)
-    return Row(job, RowSampler(options, prompt, n_vocab, entropy=row))
 
 
 def compare(model: LlamaModel, rows: int) -> dict[str, Any]:

@@ -46,6 +46,13 @@ class Row:
     chain: Chain | None = None
 
 
+def stream(row: int, options: Options, n_vocab: int) -> Row:
+    """One that begins with a token of its own and has random numbers of its own."""
+    prompt = np.array([100 + row], np.int32)
+    job = Job(id=str(row), prompt=prompt, options=options, limit=64)
+    return Row(job, RowSampler(options, prompt, n_vocab, entropy=row))
+
+
 class Answer(msgspec.Struct):
     """Milliseconds of each repeat, in pairs, for all rows of a step."""
 
@@ -90,11 +97,7 @@ def decode_once(context: Context, rows: int) -> None:
 def our_way(context: LlamaContext, options: Options, rows: int, threads: int) -> Callable[[], Any]:
     """All rows by the chooser."""
     chooser, size = Chooser(threads), context.vocabulary.size
-    streams = []
-    for row in range(rows):
-        prompt = np.array([100 + row], np.int32)
-        sampler = RowSampler(options, prompt, size, entropy=row)
-        streams.append(Row(Job(id=str(row), prompt=prompt, options=options, limit=64), sampler))
+    streams = [stream(row, options, size) for row in range(rows)]
 
     def choose() -> None:
         tokens = chooser.choose(context.logits(), streams).tokens

@@ -35,8 +35,6 @@ SETTLED = 24
 #: So many gaps of an undisturbed stream on either side tell what is usual at a length.
 AROUND = 8
 POLL = 0.02
-#: More than a stream gets: until the time is up, or the streams are at their end.
-MOST_TEXTS = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -208,7 +206,8 @@ def ask_running(label: str, target: Target, question: Question) -> Answer:
     warm_up = Reply(0.0, [], 0.0)
     trio.run(stream_into, warm_up, target, Load(1, 64, 8, 1, seed=3).prompt(0), 8)
     # A machine's speed changes by the minute: undisturbed streams run on both sides.
-    before = trio.run(undisturbed, target, question, MOST_TEXTS) if question.control else []
+    texts = question.new_tokens
+    before = trio.run(undisturbed, target, question, texts) if question.control else []
     streams, long = trio.run(experiment, target, question)
     answer = judge(label, streams, long)
     if not question.control:

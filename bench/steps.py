@@ -58,7 +58,7 @@ def share_of_steps(steps: Steps, streams: int) -> dict[str, Any]:
     """Figures of the full steps: medians of their parts, and what share lies outside llama.cpp."""
     full = full_steps(steps, streams)
     _, _, decode, logits, step, period, *_ = full.sum(0)
-    names = ("decode_ms", "logits_ms", "step_ms", "period_ms")
+    names = ("decode_ms", "logits_ms", "step_ms")
     medians = {n: median(full[:, 2 + i].tolist()) / NANOSECONDS for i, n in enumerate(names)}
     outside, between = 1 - (decode + logits) / period, 1 - step / period
     share = {"outside_share": float(outside), "between_share": float(between)}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +62,6 @@ class Stopwatch:
             self._fillers = len(found)
             return found
 
-        def timed_logits(context: LlamaContext) -> Any:
-            begin = time.perf_counter_ns()
-            view = logits(context)
-            self._logits += time.perf_counter_ns() - begin
-            return view
-
-        def timed_ranked(context: LlamaContext) -> Any:
-            begin = time.perf_counter_ns()
-            found = ranked(context)
-            self._logits += time.perf_counter_ns() - begin
-            return found
-
-        def timed_choose(chooser: Chooser, logits: Any, rows: Any) -> Any:
-            begin = time.perf_counter_ns()
-            choice = choose(chooser, logits, rows)
-            self._choose += time.perf_counter_ns() - begin
-            return choice
-
         def timed_step(batcher: Batcher, report: Any = None) -> Any:
             self._decode = self._logits = self._choose = self._plan = 0
             self._outputs = self._prompt = 0
@@ -88,11 +71,22 @@ class Stopwatch:
             return events
 
         LlamaContext.decode = timed_decode  # type: ignore[method-assign,assignment]
-        LlamaContext.logits = timed_logits  # type: ignore[method-assign,assignment]
-        LlamaContext.ranked = timed_ranked  # type: ignore[method-assign]
-        Chooser.choose = timed_choose  # type: ignore[method-assign]
+        LlamaContext.logits = self._adding("_logits", logits)  # type: ignore[method-assign]
+        LlamaContext.ranked = self._adding("_logits", ranked)  # type: ignore[method-assign]
+        Chooser.choose = self._adding("_choose", choose)  # type: ignore[method-assign]
         Memory.fillers = counted_fillers  # type: ignore[method-assign]
         Batcher.step = timed_step  # type: ignore[method-assign,assignment]
+
+    def _adding(self, column: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, which adds the time it takes to a column."""
+
+        def timed(*args: Any) -> Any:
+            begin = time.perf_counter_ns()
+            found = method(*args)
+            setattr(self, column, getattr(self, column) + time.perf_counter_ns() - begin)
+            return found
+
+        return timed
 
     def _note(self, begin: int, end: int) -> None:
         if not self._decode:

@@ -154,19 +154,19 @@ class Trial:
         self.outcome = Outcome()
         self._random = np.random.default_rng(1)
         self._limit = longest - 1
-        self._seen: dict[str, float] = {}
+        self._sent: dict[str, float] = {}
+        self._latest: dict[str, float] = {}
         self._count = 0
         self._due: list[float] = []
 
-    def ask(self, prompt: int, new: int) -> str:
-        """Send a request nobody has sent before; its name."""
+    def ask(self, prompt: int, new: int) -> None:
+        """Send a request nobody has sent before."""
         self._count += 1
         name = str(self._count)
         tokens = self._random.integers(10, 250, prompt).astype(np.int32)
         options = Options(num_predict=new)
         self.batcher.submit(Job(id=name, prompt=tokens, options=options, limit=self._limit))
-        self._seen[name] = -self.clock.now
-        return name
+        self._sent[name] = self.clock.now
 
     def step(self, again: int = 0) -> None:
         """One step; whoever was answered asks again, `again` requests in all."""
@@ -187,12 +187,12 @@ class Trial:
 
     def _note(self, event: StepEvent) -> None:
         if isinstance(event, Sampled):
-            at, before = event.at / 1e6, self._seen[event.job_id]
-            if before > 0:
-                self.outcome.gaps.append((at, at - before))
+            at, name = event.at / 1e6, event.job_id
+            if name in self._latest:
+                self.outcome.gaps.append((at, at - self._latest[name]))
             else:
-                self.outcome.first.append(at + before)
-            self._seen[event.job_id] = at
+                self.outcome.first.append(at - self._sent[name])
+            self._latest[name] = at
             self.outcome.tokens += 1
         elif isinstance(event, Ended):
             self.outcome.ended += 1

@@ -52,7 +52,6 @@ class _Tensor(ctypes.Structure):
         ("flags", ctypes.c_int32),
         ("src", _P * 10),
         ("view_src", _P),
-        ("view_offs", ctypes.c_size_t),
     )
 
 
