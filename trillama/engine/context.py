@@ -95,7 +95,7 @@ class LlamaContext:
         self.limits = dataclasses.replace(limits, taken=taken(log.lines))
         self._outputs = 0
         self._copies: list[tuple[int, int]] = []
-        self._row_types: dict[int, Any] = {}
+        self._viewed, self._view = (0, 0), np.empty((0, 0), np.float32)
         self._ranks: GraphRanks | None = None
 
     def rank_in_graph(self, *, anywhere: bool = False) -> None:
@@ -161,20 +161,19 @@ class LlamaContext:
         """
         pointer = self._pointer or self._refuse()
         rows, columns = self._outputs, self._columns
-        lib.llama_synchronize(pointer)  # without rows, too: steps are timed
         if not rows:
+            lib.llama_synchronize(pointer)  # steps are timed
             return np.empty((0, columns), np.float32)
-        address = _logits_address(pointer)
+        address = _logits_address(pointer)  # waits for them
         if not address:
             raise EngineError("llama.cpp has no logits for this batch")
-        kind = self._row_types.get(rows)
-        if kind is None:
-            kind = self._row_types[rows] = ctypes.c_float * (rows * columns)
-        memory: Any = kind.from_address(address)
-        view = np.frombuffer(memory, np.float32).reshape(rows, columns)
+        if (address, rows) != self._viewed:
+            memory: Any = (ctypes.c_float * (rows * columns)).from_address(address)
+            self._view = np.frombuffer(memory, np.float32).reshape(rows, columns)
+            self._viewed = address, rows
         if self._suppressed.size:
-            view[:, self._suppressed] = -np.inf
-        return view
+            self._view[:, self._suppressed] = -np.inf
+        return self._view
 
     def ranked(self) -> Ranked | None:
         """The best of each of the last decode's rows; see ``base.Context.ranked``.

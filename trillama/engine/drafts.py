@@ -81,7 +81,10 @@ def continuation(tokens: Tokens, most: int) -> list[int]:
     if last < LEAST_MATCH:
         return []
     # Places: where an earlier run ends that agrees with the end of all tokens.
-    places = np.flatnonzero(tokens[LEAST_MATCH - 1 : last] == tokens[last]) + LEAST_MATCH - 1
+    (places,) = (tokens[LEAST_MATCH - 1 : last] == tokens[last]).nonzero()
+    if not places.size:
+        return []
+    places += LEAST_MATCH - 1
     for back in range(1, min(MOST_MATCH, last)):
         alike = places[places >= back]
         alike = alike[tokens[alike - back] == tokens[last - back]]
@@ -90,7 +93,7 @@ def continuation(tokens: Tokens, most: int) -> list[int]:
         places = alike
     else:
         back = MOST_MATCH
-    if back < LEAST_MATCH or not places.size:
+    if back < LEAST_MATCH:
         return []
     start = int(places[-1]) + 1
     found: list[int] = tokens[start : start + most].tolist()

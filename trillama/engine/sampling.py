@@ -27,6 +27,8 @@ MAX_TOP_K = 256
 
 _BLOCK = 64
 _ONLY_THE_BEST = (1.0, math.inf, -math.inf, 1.0)
+_COLDEST = 1e-200
+"""A lower temperature leads to the same, and differences of logits over it to infinity."""
 
 
 class Tier(enum.Enum):
@@ -121,7 +123,7 @@ def _shape(options: Options, kind: Tier) -> tuple[float, float, float, float]:
     top_k = options.top_k if kind is Tier.TOPK else 0
     top_p = options.top_p if options.top_p < 1 else math.inf
     log_min_p = math.log(options.min_p) if options.min_p > 0 else -math.inf
-    return float(top_k), top_p, log_min_p, options.temperature
+    return float(top_k), top_p, log_min_p, max(options.temperature, _COLDEST)
 
 
 def _bias(
@@ -165,17 +167,23 @@ class Rows:
 
     def sample(self, logits: Floats) -> npt.NDArray[np.int32]:
         """See ``sample_rows``."""
-        if not self.samplers:
-            return np.empty(0, np.int32)
-        with np.errstate(all="ignore"):
-            if self._biased:
-                add_bias(logits, *zip(*self._biased, strict=True))
-            if self._looking:
-                penalise(logits, *zip(*self._looking, strict=True))
-            return self._draw(logits)
+        if self._biased or self._looking:
+            with np.errstate(all="ignore"):
+                if self._biased:
+                    add_bias(logits, *zip(*self._biased, strict=True))
+                if self._looking:
+                    penalise(logits, *zip(*self._looking, strict=True))
+        return self.draw(logits)
 
     def draw(self, logits: Floats) -> npt.NDArray[np.int32]:
         """``sample`` from logits that have their biases and penalties already."""
+        if not self.samplers:
+            return np.empty(0, np.int32)
+        if self._shapes.most < 1:
+            raise ValueError("rows of Tier.CHAIN are sampled by their chains")
+        if len(self.samplers) == 1 and self._absent is None:
+            (draw,) = draws_of(self.samplers)
+            return np.array([self._draw_alone(logits[0], draw)], np.int32)
         with np.errstate(all="ignore"):
             return self._draw(logits)
 
@@ -204,11 +212,6 @@ class Rows:
     def _draw(self, logits: Floats) -> npt.NDArray[np.int32]:
         """Rows of NaN and infinities are computed along and dropped."""
         most = self._shapes.most
-        if most < 1:
-            raise ValueError("rows of Tier.CHAIN are sampled by their chains")
-        if len(self.samplers) == 1 and self._absent is None:
-            (draw,) = draws_of(self.samplers)
-            return np.array([self._draw_alone(logits[0], draw)], np.int32)
         if most == 1:
             chosen = self._argmax(logits)
             peaks = logits[self._at, chosen]
@@ -238,7 +241,8 @@ class Rows:
         return chosen
 
     def _draw_alone(self, row: Floats, draw: float) -> int:
-        """What the only row gets, the same as among others, in half as many calls."""
+        """What the only row gets, the same as among others, in half as many calls: none of them
+        sees a number that is not finite, so numpy needs not be told to be silent."""
         most = min(self._shapes.most, row.size)
         if most == 1:
             token = int(row.argmax())

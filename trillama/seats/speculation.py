@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..engine.base import ContextLimits
-from ..engine.budget import Load, StepBudget
+from ..engine.budget import LEARN_EVERY, Load, StepBudget
 from ..engine.draft_lengths import RowPrice, Trust, share_out
 from ..engine.draft_model import FOLLOWED, DraftModel
 from ..engine.drafts import PromptLookup
@@ -70,6 +71,21 @@ class Terms:
         return counts
 
 
+class Prices(NamedTuple):
+    """What a step costs; asked for again when as much may have been learned.
+
+    Attributes:
+        heads: answers it has a token of.
+        step, row: nanoseconds of the step without guesses, and of any row more.
+        worth: whether a guess can pay at all.
+    """
+
+    heads: int
+    step: float
+    row: float
+    worth: bool
+
+
 class Speculation:
     """Adds guesses to plans.
 
@@ -94,7 +110,7 @@ class Speculation:
         self._model = model
         self._price = RowPrice()
         self._guessers: dict[Seat, Guesser] = {}
-        self._terms = Terms(0, 0, 0.0, 0.0)
+        self._prices, self._age = Prices(0, 0.0, 0.0, worth=False), 0
 
     def add(self, plan: Plan, memory: Memory) -> None:
         """Add guesses to a plan that only generates, if they pay and ``memory`` has room."""
@@ -105,23 +121,28 @@ class Speculation:
         room = min(room, self._limits.outputs - len(plan.heads))
         if room <= 0:
             return
-        terms = self._terms = Terms(len(plan.heads), room, *self._prices(plan, memory.used))
-        worth = share_out([BEST_CHANCE], [room], terms.sure, (terms.step, terms.row), room)[0]
+        if self._prices.heads != len(plan.heads) or self._age >= LEARN_EVERY:
+            self._prices, self._age = self._ask_prices(plan, memory.used, room), 0
+        self._age += 1
+        _, step, row, worth = self._prices
         able = [seat for seat in plan.heads if most_drafted(seat) > 0] if worth else []
         if not able:
             self._price.rest()
             return
+        terms = Terms(len(plan.heads), room, step, row * self._price.factor)
         plan.drafts = self._looked_up(able, terms)
         if self._model is not None and not plan.drafts and len(plan.heads) <= FOLLOWED:
             plan.drafts = self._modelled(able, terms, self._model)
 
-    def _prices(self, plan: Plan, cells: int) -> tuple[float, float]:
-        """Nanoseconds of the plan as it is, and of each row more."""
+    def _ask_prices(self, plan: Plan, cells: int, room: int) -> Prices:
         load = plan.load(cells)
         rows = max(load.generating, 1)
         more = Load(rows + 1, load.seen * (rows + 1) / rows, load.waiting, load.depth, cells)
         step = self._budget.predict_ns(load, 0)
-        return step, max(self._budget.predict_ns(more, 0) - step, 1.0) * self._price.factor
+        row = max(self._budget.predict_ns(more, 0) - step, 1.0)
+        guessed = step, row * self._price.factor
+        (likely,) = share_out([BEST_CHANCE], [room], len(plan.heads), guessed, room)
+        return Prices(len(plan.heads), step, row, likely > 0)
 
     def _looked_up(self, able: Sequence[Seat], terms: Terms) -> dict[Seat, list[int]]:
         """What followed in like places, as far as it is worth its rows."""
@@ -167,8 +188,7 @@ class Speculation:
     def learn(self, drafts: dict[Seat, list[int]], elapsed: int) -> None:
         """Learn from a step what its guesses cost, in nanoseconds."""
         rows = sum(map(len, drafts.values()))
-        expected = rows * self._terms.row / self._price.factor
-        self._price.learn(elapsed - self._terms.step, expected)
+        self._price.learn(elapsed - self._prices.step, rows * self._prices.row)
 
     def checked(self, seat: Seat, drafted: int, accepted: int) -> None:
         """Of ``drafted`` guesses the first ``accepted`` were right."""
