@@ -347,3 +347,10 @@ async def test_no_websocket_and_what_follows_it_ends_the_server(
                 while await wire.stream.receive_some():
                     pass
             assert (await ask(house, "GET", "/api/version")).status == 200
+
+
+async def test_no_functions_are_made_that_nobody_calls(build: Callable[..., Any]) -> None:
+    """The framework compiles two for each route, to make URLs; here none can be made."""
+    routes = (await build()).server.app.url_map
+    with pytest.raises(NotImplementedError):
+        routes.bind("localhost").build(next(routes.iter_rules()).endpoint)
