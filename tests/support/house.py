@@ -118,7 +118,7 @@ class House:
         """Wait for something that another thread brings about."""
         with trio.fail_after(10):
             while not told():  # noqa: ASYNC110 - other threads bring it about
-                await trio.sleep(0.002)
+                await trio.sleep(0.0003)
 
     @property
     def live(self) -> int:
