@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -239,3 +241,30 @@ def test_another_seed_is_another_model(backend, model, tmp_path):
     rows = [prefill(one.open_context(PARAMS), 0, prompt(20)) for one in (model, other)]
     assert distance(*rows) > 0.1
     other.close()
+
+
+def asked_for_huge_pages() -> int:
+    """Bytes of this process that the system may keep in huge pages ("hg" among the flags)."""
+    total = size = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.startswith("Size:"):
+            size = int(line.split()[1]) * 1024
+        elif line.startswith("VmFlags:") and "hg" in line.split():
+            total += size
+    return total
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="no huge pages here"
+)
+def test_a_large_cache_may_lie_in_huge_pages(model):
+    """They are asked for before it is filled, and given back with it; a small one is left alone."""
+    before = asked_for_huge_pages()
+    small = model.open_context(PARAMS)
+    assert asked_for_huge_pages() == before
+    large = model.open_context(dataclasses.replace(PARAMS, cells=1 << 17))
+
+    assert asked_for_huge_pages() - before >= large.limits.taken.host * 0.9
+    large.close()
+    assert asked_for_huge_pages() == before
+    small.close()

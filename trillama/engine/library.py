@@ -21,6 +21,7 @@ from typing import Any
 from trillama.base.errors import ModelLoadError
 
 from .heaps import libc
+from .huge_pages import HugePages, announced
 
 # Read by ggml when an assertion fails; a value the user has set stays.
 libc.setenv(b"GGML_NO_BACKTRACE", b"1", 0)
@@ -108,11 +109,13 @@ class LogTail:
     """What the library wrote from this thread while the ``with`` block ran.
 
     The library has one log callback for the process. Loads on other threads keep their own tails,
-    and outside such blocks nothing of Python runs for a log line.
+    and outside such blocks nothing of Python runs for a log line. A line that tells of a buffer is
+    the moment to see about its pages.
     """
 
     def __init__(self) -> None:
         self._lines: deque[tuple[int, str]] = deque(maxlen=256)
+        self._pages = HugePages()
 
     def __enter__(self) -> LogTail:
         with _tails_lock:
@@ -138,6 +141,8 @@ class LogTail:
             level, begun = self._lines.pop()
             line = begun + line
         self._lines.append((level, line))
+        if announced(line):
+            self._pages.ask()
 
     @property
     def lines(self) -> list[str]:
