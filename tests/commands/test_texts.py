@@ -11,8 +11,9 @@ import pytest
 from tests.support.scripted import Scripted, scripted_server
 from tests.test_cli import trillama
 from trillama.base.errors import SettingError
-from trillama.base.settings import Settings, explain_settings, without_effect
+from trillama.base.settings import Settings, explain_settings, load_settings, without_effect
 from trillama.commands.bench import questions
+from trillama.commands.config import configured
 
 PIECES = [{"id": 7, "piece": "Hi"}, {"id": 8, "piece": ' "'}, {"id": 200, "piece": [226, 156]}]
 
@@ -92,6 +93,61 @@ def test_config_is_a_table_or_json() -> None:
     assert rows["host"][1] == "OLLAMA_HOST"
     records = json.loads(trillama("config", "--json").stdout)
     assert {"setting": "max_queue", "value": 512, "from": "default"} in records
+
+
+def test_config_hides_the_password_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table may be shown to others; so may an error about a proxy or a registry."""
+    for scheme in ("http://", ""):
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}ann:secret@proxy.test:3128")
+        for as_json in (False, True):
+            shown = configured(as_json=as_json)
+            assert "***@proxy.test:3128" in shown
+            assert "secret" not in shown
+
+
+def test_config_shows_every_duration_as_people_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nanoseconds are nobody's unit."""
+    suffixes = ("KEEP_ALIVE", "LOAD_TIMEOUT", "REQUEST_TIMEOUT", "DRAIN_TIMEOUT", "STALL_TIMEOUT")
+    for suffix in (*suffixes, "PULL_PATIENCE"):
+        monkeypatch.setenv(f"TRILLAMA_{suffix}", "90s")
+        records = {one["setting"]: one for one in json.loads(configured(as_json=True))}
+        assert records[suffix.lower()]["value"] == "1m30s"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [
+        ("HOST", "127.0.0.1:eleven"),
+        ("HOST", "ftp://here"),
+        ("HOST", "here:99999"),
+        ("HOST", f"{'a' * 64}:11434"),
+        ("ORIGINS", "example.com"),
+        ("ORIGINS", "http://*.a.*"),
+    ],
+)
+def test_a_malformed_address_names_where_it_stands(tmp_path: Path, suffix: str, text: str) -> None:
+    """Our variable, Ollama's, or the file: whichever has to be mended, before a server starts."""
+    for variable in (f"TRILLAMA_{suffix}", f"OLLAMA_{suffix}"):
+        with pytest.raises(SettingError, match=f"^{variable}="):
+            explain_settings({variable: text, "HOME": "/"})
+    file = tmp_path / "trillama.toml"
+    file.write_text(f'{suffix.lower()} = "{text}"')
+    with pytest.raises(SettingError, match=f"trillama.toml: {suffix.lower()}: "):
+        explain_settings({"TRILLAMA_CONFIG": str(file), "HOME": "/"})
+
+
+def test_a_malformed_flag_is_named_too() -> None:
+    """Not a variable that is not set."""
+    with pytest.raises(SettingError, match=r"^--host='here:99999': "):
+        load_settings({"HOME": "/"}, {"host": "here:99999"})
+
+
+def test_keys_of_the_file_are_suffixes_in_lower_case(tmp_path: Path) -> None:
+    """All of them, as the documents say, those that are two words here included."""
+    file = tmp_path / "trillama.toml"
+    file.write_text("nohistory = true\nnoprune = true\n")
+    settings = load_settings({"TRILLAMA_CONFIG": str(file), "HOME": "/"})
+    assert (settings.no_history, settings.noprune) == (True, True)
 
 
 def test_bench_is_a_door_to_the_measurements(tmp_path: Path) -> None:

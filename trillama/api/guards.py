@@ -13,6 +13,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..base.address import SCHEMES, check_origin
 from ..base.errors import SettingError
 
 Header = tuple[bytes, bytes]
@@ -29,14 +30,6 @@ ALLOWED_HEADERS = ",".join(
     + ["Anthropic-Dangerous-Direct-Browser-Access"]
 )
 PREFLIGHT_SECONDS = 12 * 60 * 60
-SCHEMES = (
-    "http://",
-    "https://",
-    "chrome-extension://",
-    "safari-extension://",
-    "moz-extension://",
-    "ms-browser-extension://",
-)
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0")
 _APPS = ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal")
@@ -73,10 +66,10 @@ class Origins:
         local = [f"{s}{h}{p}" for h in _LOCAL for p in ("", ":*") for s in SCHEMES[:2]]
         entries = [*extra, *local, *_APPS]
         for entry in extra:
-            if entry.count("*") > 1:
-                raise SettingError(f"OLLAMA_ORIGINS: only one * is allowed in {entry!r}")
-            if "*" not in entry and not entry.startswith(SCHEMES):
-                raise SettingError(f"OLLAMA_ORIGINS: {entry!r} must begin with http:// or https://")
+            try:
+                check_origin(entry)
+            except ValueError as error:
+                raise SettingError(f"OLLAMA_ORIGINS: {error}") from None
         self.everyone = "*" in entries
         self._exact = {entry.lower() for entry in entries if "*" not in entry}
         patterns = [entry.partition("*") for entry in entries if "*" in entry]

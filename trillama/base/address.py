@@ -1,4 +1,4 @@
-"""Where a server listens, as OLLAMA_HOST says it."""
+"""Where a server listens, as OLLAMA_HOST says it, and which origins OLLAMA_ORIGINS may name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .errors import SettingError
-
 DEFAULT_PORT = 11434
+SCHEMES = (
+    "http://",
+    "https://",
+    "chrome-extension://",
+    "safari-extension://",
+    "moz-extension://",
+    "ms-browser-extension://",
+)
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -46,7 +52,8 @@ def parse_host(text: str) -> Address:
     """Read OLLAMA_HOST: ``[scheme://]host[:port][/path]``, ``:port`` or nothing.
 
     Raises:
-        SettingError: a port outside 0..65535 or not a number.
+        ValueError: an unknown scheme, a port outside 0..65535 or not a number, or a host that is
+            no name.
     """
     default_port = {"http": 80, "https": 443}
     scheme, there, rest = text.partition("://")
@@ -56,14 +63,24 @@ def parse_host(text: str) -> Address:
     elif scheme in default_port:
         fallback = default_port[scheme]
     else:
-        raise SettingError(f"OLLAMA_HOST: unknown scheme {scheme!r}")
+        raise ValueError(f"unknown scheme {scheme!r}")
     place, slash, path = rest.partition("/")
     if place.count(":") > 1 and not place.startswith("["):
         place = f"[{place}]"
-    try:
-        parts = urlsplit(f"//{place}")
-        port = fallback if parts.port is None else parts.port
-    except ValueError as error:
-        raise SettingError(f"OLLAMA_HOST: {error}") from None
+    parts = urlsplit(f"//{place}")
+    port = fallback if parts.port is None else parts.port
     host = parts.hostname or ("127.0.0.1" if not place else "")
+    host.encode("idna")  # or looking it up would be no OSError
     return Address(scheme, host, port, (slash + path).rstrip("/"))
+
+
+def check_origin(entry: str) -> None:
+    """See that an entry of OLLAMA_ORIGINS can match something.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if entry.count("*") > 1:
+        raise ValueError(f"only one * is allowed in {entry!r}")
+    if "*" not in entry and not entry.startswith(SCHEMES):
+        raise ValueError(f"{entry!r} must begin with http:// or https://")

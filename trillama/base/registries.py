@@ -8,7 +8,7 @@ there was named by whoever runs the server, so it may lie on a private network.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
@@ -45,6 +45,21 @@ class Registry(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Registry {self.host} at {self.base}>"
 
 
+def parse_url(text: str) -> SplitResult:
+    """The parts of a URL whose port is one.
+
+    Raises:
+        ValueError: it has none, in words of ours: those of the library quote the text, where a
+            password may stand.
+    """
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("expected http[s]://[NAME:PASSWORD@]HOST[:PORT]") from None
+    return parts
+
+
 def parse_registry(text: str) -> Registry:
     """Read an entry of the setting.
 
@@ -52,8 +67,7 @@ def parse_registry(text: str) -> Registry:
         ValueError: it is not ``[HOST=]http[s]://[NAME:PASSWORD@]HOST[:PORT]``.
     """
     alias, _, url = text.rpartition("=") if "=" in text.partition("://")[0] else ("", "", text)
-    parts = urlsplit(url)
-    _ = parts.port  # raises ValueError for a port that is none
+    parts = parse_url(url)
     netloc = parts.netloc.rpartition("@")[2].lower()
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected http[s]://[NAME:PASSWORD@]HOST[:PORT], or HOST= before it")

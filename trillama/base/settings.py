@@ -13,14 +13,13 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
-from .address import Address, parse_host
+from .address import Address, check_origin, parse_host
 from .durations import FOREVER, HOUR, MINUTE, SECOND, parse_duration
 from .errors import SettingError
-from .registries import Proxies, Registry, parse_registry
+from .registries import Proxies, Registry, parse_registry, parse_url
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,9 +164,20 @@ def _one_of(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def _host(text: str) -> str:
+    parse_host(text)
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    entries = _list(text)
+    for entry in entries:
+        check_origin(entry)
+    return entries
+
+
 def _proxy(text: str) -> str:
-    parts = urlsplit(text if "://" in text else f"http://{text}")
-    _ = parts.port  # raises ValueError for a port that is none
+    parts = parse_url(text if "://" in text else f"http://{text}")
     if not parts.hostname:
         raise ValueError("expected http[s]://[NAME:PASSWORD@]HOST[:PORT]")
     return parts.geturl()  # of other schemes too: who never pulls may have them set
@@ -204,7 +214,7 @@ def _budget(text: str) -> str:
 CACHE_TYPES = ("", "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
-    "host": str,
+    "host": _host,
     "models": str,
     "keep_alive": _duration,
     "load_timeout": lambda text: 0 if _duration(text) == FOREVER else _duration(text),
@@ -220,7 +230,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "gpu_overhead": _bytes,
     "sched_spread": _bool,
     "preload": _list,
-    "origins": _list,
+    "origins": _origins,
     "flash_attention": _bool,
     "kv_cache_type": _one_of(*CACHE_TYPES),
     "noprune": _bool,
@@ -249,6 +259,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "go_template": _bool,
 }
 _SUFFIX = {"no_history": "NOHISTORY"}
+_KEYS = {suffix.lower(): setting for setting, suffix in _SUFFIX.items()}
 WITHOUT_EFFECT = {
     "OLLAMA_MULTIUSER_CACHE": "prefixes are always shared between users",
     "OLLAMA_NEW_ENGINE": "there is one engine",
@@ -268,18 +279,26 @@ def variable_names(setting: str) -> tuple[str, ...]:
     return f"TRILLAMA_{suffix}", f"OLLAMA_{suffix}"
 
 
+def without_password(text: str) -> str:
+    """``text`` as it may be shown: what stands before the last host of it is hidden."""
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", text)
+
+
+def _parsed(setting: str, text: str, origin: str) -> Any:
+    try:
+        return _PARSERS[setting](text)
+    except ValueError as error:
+        raise SettingError(f"{origin}={without_password(text)!r}: {error}") from None
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
     """Values with the variables that hold them."""
     found: dict[str, tuple[Any, str]] = {}
-    for setting, parse in _PARSERS.items():
+    for setting in _PARSERS:
         for variable in variable_names(setting):
             text = environ.get(variable, "").strip().strip("\"'")
             if text:
-                try:
-                    found[setting] = parse(text), variable
-                except ValueError as error:
-                    shown = re.sub("//[^/]*@", "//***@", text)
-                    raise SettingError(f"{variable}={shown!r}: {error}") from None
+                found[setting] = _parsed(setting, text, variable), variable
                 break
     return found
 
@@ -290,15 +309,16 @@ def _from_file(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SettingError(f"{path}: {error}") from None
     found: dict[str, Any] = {}
-    for setting, value in table.items():
+    for key, value in table.items():
+        setting = _KEYS.get(key, key)
         if setting not in _PARSERS:
-            raise SettingError(f"{path}: unknown setting {setting!r}")
+            raise SettingError(f"{path}: unknown setting {key!r}")
         try:
             plain = ",".join(value) if isinstance(value, list) else str(value)
             text = plain.lower() if isinstance(value, bool) else plain
             found[setting] = _PARSERS[setting](text)
         except (ValueError, TypeError) as error:
-            raise SettingError(f"{path}: {setting}: {error}") from None
+            raise SettingError(f"{path}: {key}: {error}") from None
     return found
 
 
@@ -312,18 +332,22 @@ def _config_file(environ: Mapping[str, str], home: Path) -> Path | None:
 
 
 def load_settings(
-    environ: Mapping[str, str] | None = None, flags: Mapping[str, Any] | None = None
+    environ: Mapping[str, str] | None = None, flags: Mapping[str, str | None] | None = None
 ) -> Settings:
     """Build the settings of this process.
 
     Args:
         environ: the environment, the process's own when None.
-        flags: values from the command line; None values are skipped.
+        flags: texts from the command line; None is skipped.
 
     Raises:
         SettingError: a value is malformed; the message names where it came from.
     """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given = {
+        name: _parsed(name, text, f"--{name}")
+        for name, text in (flags or {}).items()
+        if text is not None
+    }
     return Settings(**{name: value for name, (value, _) in _given(environ).items()} | given)
 
 

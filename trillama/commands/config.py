@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from trillama.base.durations import format_duration
-from trillama.base.settings import explain_settings, variable_names, without_effect
+from trillama.base.settings import (
+    explain_settings,
+    variable_names,
+    without_effect,
+    without_password,
+)
 
 from .console import json_text, table
 
-DURATIONS = ("keep_alive", "load_timeout", "drain_timeout", "stall_timeout", "pull_patience")
+DURATIONS = (
+    "keep_alive",
+    "load_timeout",
+    "request_timeout",
+    "drain_timeout",
+    "stall_timeout",
+    "pull_patience",
+)
+PROXIES = ("http_proxy", "https_proxy")
 
 
 def configured(*, as_json: bool) -> str:
@@ -35,9 +47,9 @@ def _shown(name: str, value: Any) -> Any:
         return format_duration(value) if value >= 0 else "forever"
     if isinstance(value, tuple):
         return [_shown(name, item) for item in value]
-    return (
-        value if isinstance(value, int | str | None) else re.sub("//[^/@]*@", "//***@", str(value))
-    )
+    if name in PROXIES:
+        return without_password(value)
+    return value if isinstance(value, int | str | None) else str(value)
 
 
 def _word(value: Any) -> str:

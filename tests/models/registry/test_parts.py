@@ -188,6 +188,10 @@ def test_rates_of_the_settings(text: str, rate: int) -> None:
         ("MAX_DOWNLOAD_RATE", "nan"),
         ("OFFLINE", "perhaps"),
         ("REGISTRIES", "https://ann:secret@h/path"),
+        ("REGISTRIES", "https://ann:secret/1@h"),
+        ("REGISTRIES", "https://ann:secret@h:none"),
+        ("HTTP_PROXY", "ann:secret@h:none"),
+        ("HTTP_PROXY", "http://ann:secret/1@h"),
     ],
 )
 def test_a_malformed_setting_names_itself_and_keeps_secrets(variable: str, text: str) -> None:
