@@ -52,16 +52,22 @@ class ServerRefused(TrillamaError):
 
 
 class Client:
-    """Calls to one server; each call has a connection of its own."""
+    """Calls to one server; each call has a connection of its own.
 
-    def __init__(self, address: Address) -> None:
+    Args:
+        address: where it is.
+        patience: seconds to wait for its next bytes; None waits as long as a model may take.
+    """
+
+    def __init__(self, address: Address, patience: float | None = None) -> None:
         self.address = address
+        self._patience = patience
         self._base = msgspec.structs.replace(address, host=address.reachable)
 
     def _connect(self) -> http.client.HTTPConnection:
         secure = self.address.scheme == "https"
         kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        return kind(self._base.host, self._base.port, timeout=CONNECT_TIMEOUT)
+        return kind(self._base.host, self._base.port, timeout=self._patience or CONNECT_TIMEOUT)
 
     def _open(
         self, method: str, path: str, body: Any
@@ -71,7 +77,7 @@ class Client:
         headers = {"User-Agent": f"trillama/{__version__}", "Content-Type": "application/json"}
         try:
             connection.connect()
-            connection.sock.settimeout(None)
+            connection.sock.settimeout(self._patience)
             connection.request(method, self._base.path + path, payload, headers)
             return connection, connection.getresponse()
         except ConnectionRefusedError:
@@ -139,7 +145,7 @@ class Client:
         headers = {"User-Agent": f"trillama/{__version__}", "Content-Length": str(size)}
         try:
             connection.connect()
-            connection.sock.settimeout(None)
+            connection.sock.settimeout(self._patience)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.request("POST", self._base.path + path, data, headers)
             response = connection.getresponse()  # a server that takes no more has said why

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from trillama import __version__
+from trillama.base.address import Address
 from trillama.base.errors import EngineDied, ModelLoadError, TrillamaError
 from trillama.base.settings import Settings
 from trillama.engine.probe import probe_in_child
@@ -23,6 +23,8 @@ from trillama.models.bundled import bundled_file
 from .client import Client, ServerDown
 from .console import human_bytes
 
+PATIENCE = 5.0
+"""Seconds for a server to say its version."""
 NOTABLE = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "neon")
 AMX_CURE = (
     "llama.cpp died at its first computation. gcc before 14 drops instructions that AMX "
@@ -60,8 +62,8 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield Finding(True, "program", python)
     yield Finding(True, "cpu", f"{_cores()} cores, {' '.join(features) or 'no notable features'}")
     yield Finding(True, "memory", _memory())
-    yield _store(Path(settings.models))
-    yield _port(settings)
+    yield examine_store(Path(settings.models))
+    yield examine_port(settings.address)
     yield from _engine(features)
 
 
@@ -91,37 +93,41 @@ def _memory() -> str:
     return f"{human_bytes(page * os.sysconf('SC_AVPHYS_PAGES'))} free of {total}"
 
 
-def _store(root: Path) -> Finding:
-    there = next(path for path in (root, *root.parents) if path.exists())
-    if not os.access(there, os.W_OK):
-        return Finding(False, "store", f"{root} cannot be written; set OLLAMA_MODELS to a folder")
-    free = human_bytes(shutil.disk_usage(there).free)
+def examine_store(root: Path) -> Finding:
+    """Whether models can be kept in ``root``, which need not be there yet."""
+    cure = "set OLLAMA_MODELS to a folder"
+    try:
+        there = next(path for path in (root, *root.parents) if path.exists())
+        if not there.is_dir():
+            return Finding(False, "store", f"{there} is no folder; {cure}")
+        free = human_bytes(shutil.disk_usage(there).free)
+    except OSError as error:
+        return Finding(False, "store", f"{root}: {error.strerror}; {cure} that you may read")
+    if not os.access(there, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(False, "store", f"{root} cannot be written; {cure}")
     return Finding(True, "store", f"{root}{'' if there == root else ' (new)'}, {free} free")
 
 
-def _port(settings: Settings) -> Finding:
-    address = settings.address
+def examine_port(address: Address) -> Finding:
+    """Who answers at ``address``, or whether a server could listen there."""
+    from trillama.app import PortInUse, listen
+
+    wrong = ""
     try:
-        version = Client(address).call("GET", "/api/version")["version"]
+        version = Client(address, PATIENCE).call("GET", "/api/version")["version"]
+        return Finding(True, "port", f"a server of version {version} answers at {address.url}")
     except ServerDown:
-        return _can_bind(address.host, address.port)
-    except (TrillamaError, TypeError, KeyError) as error:
-        return Finding(False, "port", f"something else answers at {address.url}: {error}")
-    return Finding(True, "port", f"a server of version {version} answers at {address.url}")
-
-
-def _can_bind(host: str, port: int) -> Finding:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            cure = "set OLLAMA_HOST to another address"
-            return Finding(
-                False, "port", f"cannot listen on {host}:{port}: {error.strerror}; {cure}"
-            )
-    return Finding(True, "port", f"{host or '*'}:{port} is free")
+        pass
+    except (TrillamaError, OSError, ValueError, TypeError, KeyError) as error:
+        wrong = str(error)
+    try:
+        listen(address).close()
+    except PortInUse as error:
+        other = f"something else answers at {address.url}: {wrong}"
+        return Finding(False, "port", other if wrong else error.message)
+    except TrillamaError as error:
+        return Finding(False, "port", f"{error}; set OLLAMA_HOST to another address")
+    return Finding(True, "port", f"{address.netloc} is free")
 
 
 def _engine(features: list[str]) -> Iterator[Finding]:
