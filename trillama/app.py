@@ -220,6 +220,8 @@ def _prepare(store: ModelStore) -> None:
     for what, work in steps:
         try:
             work(store)
+        except TrillamaError as error:
+            log.warning(what, reason=error.message)
         except Exception as error:  # the server is of use without it
             log.warning(what, exc_info=error)
 

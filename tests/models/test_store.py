@@ -20,6 +20,7 @@ from trillama.base.errors import BadRequest, CorruptModel, NotFound, StoreError
 from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.base.names import parse_name, parse_reference
 from trillama.models import manifest as media
+from trillama.models.bundled import ensure_bundled
 from trillama.models.manifest import Layer, Manifest, go_document, manifest_bytes
 from trillama.models.store import Extras, ModelStore
 
@@ -281,3 +282,13 @@ def test_the_setting_decides_between_two_templates(store: ModelStore) -> None:
     }  # fmt: skip
     assert "insert" in made[True].capabilities
     assert "insert" not in made[False].capabilities
+
+
+def test_a_folder_that_cannot_be_looked_at_is_told(tmp_path: Path) -> None:
+    """Whatever is wanted of it: which folder, and why, is no mystery of the server's."""
+    store = ModelStore(tmp_path / ("x" * 300) / "models")  # where even root gets an error
+    for want in (store.installed, lambda: store.find("tiny"), store.blobs.entries):
+        with pytest.raises(StoreError, match="File name too long"):
+            want()
+    with pytest.raises(StoreError, match="File name too long"):
+        ensure_bundled(store)

@@ -131,10 +131,11 @@ class BlobStore:
 
     def entries(self) -> list[os.DirEntry[str]]:
         """Everything in the folder: whole blobs, partial ones, and what is neither."""
-        if not self.folder.is_dir():
-            return []
-        with translated("list", self.folder), os.scandir(self.folder) as entries:
-            return list(entries)
+        with translated("list", self.folder):
+            if not self.folder.is_dir():
+                return []
+            with os.scandir(self.folder) as entries:
+                return list(entries)
 
     def statistics(self) -> BlobStatistics:
         """Count and sum of the whole blobs; walks the folder."""

@@ -15,6 +15,7 @@ import structlog
 
 from trillama.base.errors import CorruptModel, NotFound, StoreError
 from trillama.base.names import Digest, ModelName, parse_name
+from trillama.blobs import translated
 
 from . import manifest as media
 from .capabilities import capabilities, details, weight_facts
@@ -47,10 +48,12 @@ def ensure_bundled(store: ModelStore, source: Path | None = None) -> InstalledMo
 
     Raises:
         CorruptModel: the bundled file is damaged.
+        StoreError: the store cannot be read.
     """
     source = source or bundled_file()
-    if source is None or store.unwanted.exists():
-        return None
+    with translated("read", store.unwanted):
+        if source is None or store.unwanted.exists():
+            return None
     name = parse_name(NAME)
     digest = _digest(source)
     present = _present(store, name)

@@ -64,10 +64,9 @@ class ManifestTree:
         Raises:
             StoreError: the folder is there but cannot be listed.
         """
-        if not self.folder.exists():
-            return
         with translated("list", self.folder):
-            yield from self._walk(str(self.folder), DEPTH)
+            if self.folder.exists():
+                yield from self._walk(str(self.folder), DEPTH)
 
     def _walk(self, folder: str, depth: int) -> Iterator[str]:
         try:
