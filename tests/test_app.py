@@ -295,6 +295,19 @@ async def test_a_request_has_one_access_line(logged: Any, build: Callable[..., A
     assert len(logged()) < 12
 
 
+async def test_a_model_that_goes_is_no_part_of_the_request_it_came_for(
+    logged: Any, build: Callable[..., Any]
+) -> None:
+    """An id stands on lines of its request, not on what happens to a model hours later."""
+    house = await build(script=babble)
+    body = ENDLESS | {"options": {"num_predict": 5}, "stream": False}
+    await ask(house, "POST", "/api/generate", body)
+    await ask(house, "POST", "/api/generate", {"model": body["model"], "keep_alive": 0})
+    await house.until(lambda: any(line.get("now") == "stopped" for line in logged()))
+
+    assert [line for line in logged() if line["event"] == "runner" and "request_id" in line] == []
+
+
 async def test_a_hang_up_is_logged_as_such(logged: Any, build: Callable[..., Any]) -> None:
     """A client that left before the answer shows as 499."""
     house = await build(access_log=True)

@@ -284,6 +284,7 @@ class Scheduler:
 
     async def _tend(self, tenant: Tenant) -> None:
         """Load a model, keep it while it is wanted, close it."""
+        structlog.contextvars.clear_contextvars()  # of the request that happened to cause it
         try:
             async with trio.open_nursery() as nursery:
                 runner = await self._open(tenant, nursery)
@@ -326,11 +327,8 @@ class Scheduler:
         log.error("load failed", model=tenant.spec.name, error=error.message)
         self._totals.failed_loads += 1
         tenant.state = TenantState.LEAVING
-        mine = [
-            waiter
-            for waiter in self._waiters
-            if waiter.spec.key == tenant.spec.key and tenant.spec.serves(waiter.spec)
-        ]
+        key, serves = tenant.spec.key, tenant.spec.serves
+        mine = [one for one in self._waiters if one.spec.key == key and serves(one.spec)]
         self._fail_waiters(mine, error)
 
     def _loaded(self, tenant: Tenant, runner: Runner) -> None:

@@ -8,23 +8,57 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import Any, TextIO
 
 import msgspec
 import structlog
 
-_encoder = msgspec.json.Encoder(enc_hook=repr)
+REPEAT = 10.0
+"""Seconds in which another library's complaint is not told again."""
+
+
+def _plain(value: Any) -> str:
+    return str.__str__(value) if isinstance(value, str) else repr(value)
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def _json(event: Any, **_: Any) -> str:
     return _encoder.encode(event).decode()
 
 
+class _Others(logging.Handler):
+    """Warnings and errors of libraries that use Python's own logging, as events of ours."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._last: tuple[str, str] = ("", "")
+        self._when = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said, now = (record.name, record.getMessage()), time.monotonic()
+        if said == self._last and now - self._when < REPEAT:
+            return
+        self._last, self._when = said, now
+        details: dict[str, Any] = {"logger": record.name}
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OSError):  # the system's doing: where it happened says nothing
+            details["reason"] = str(error)
+        elif error is not None:
+            details["exc_info"] = error
+        structlog.get_logger().log(record.levelno, said[1], **details)
+
+
 def _renderers(console: bool, stream: TextIO) -> list[Any]:
+    """Without the values of variables in tracebacks, which may be prompts or passwords."""
     if console:
-        return [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
+    tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(tracebacks),
         structlog.processors.JSONRenderer(serializer=_json),
     ]
 
@@ -51,3 +85,5 @@ def configure_logs(log_format: str = "auto", debug: int = 0, stream: TextIO | No
         ),
         logger_factory=structlog.WriteLoggerFactory(stream),
     )
+    others = [handler for handler in logging.root.handlers if not isinstance(handler, _Others)]
+    logging.root.handlers[:] = [*others, _Others()]
