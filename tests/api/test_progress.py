@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import trio
 from quart import Response
+from structlog.testing import capture_logs
 
 from tests.support.house import ask, connect
 from trillama.api.progress import Lines, LinesBody, Operation, progress_response
-from trillama.base.errors import BadRequest
+from trillama.base.errors import BadRequest, StoreError
 from trillama.base.progress import Progress, Tell
 
 
@@ -100,6 +101,28 @@ async def test_late_trouble_is_the_last_line(
     first, last = reply.lines()
     assert (reply.status, first) == (200, {"status": "a"})
     assert "secret" not in json.dumps(last)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("early", [True, False])
+async def test_trouble_is_logged_once(
+    build: Callable[..., Any], nursery: trio.Nursery, stream: bool, early: bool
+) -> None:
+    """However it reaches the client: who counts such lines counts troubles."""
+
+    async def fail(tell: Tell) -> None:
+        if not early:
+            tell(Progress("a"))
+        raise StoreError("cannot read it")
+
+    house, start = await built(build, fail, stream=stream)
+    await start(nursery)
+    with capture_logs() as logged:
+        await ask(house, "POST", "/work")
+
+    assert [line["error"] for line in logged if line["log_level"] == "warning"] == [
+        "cannot read it"
+    ]
 
 
 async def test_a_hang_up_ends_the_operation(

@@ -14,7 +14,7 @@ import trio
 from quart import Response, current_app
 from quart.wrappers.response import ResponseBody
 
-from ..base.errors import Cancelled, TrillamaError
+from ..base.errors import Cancelled
 from ..base.progress import Progress, Tell
 from ..wire.gojson import encode
 from .connection import visit
@@ -42,7 +42,7 @@ class Lines:
         self._news = trio.Event()
         self._count = 0
         self._over = False
-        self._error: TrillamaError | None = None
+        self._error: Exception | None = None
 
     async def run(self) -> None:
         """Carry the operation out; never raises."""
@@ -52,7 +52,7 @@ class Lines:
             if self._scope.cancelled_caught:
                 self._error = Cancelled("request canceled")
         except Exception as error:
-            self._error = told(error)
+            self._error = error
         finally:
             self._over = True
             self._news.set()
@@ -67,7 +67,7 @@ class Lines:
         """Lines that wait, at least one; none at the end.
 
         Raises:
-            TrillamaError: what ended the operation, once its lines are read.
+            Exception: what ended the operation, once its lines are read.
         """
         while not self._waiting and not self._over:
             self._news = trio.Event()
@@ -110,9 +110,9 @@ class LinesBody(ResponseBody):
             raise StopAsyncIteration
         try:
             found = self._first or await self._lines.receive()
-        except TrillamaError as error:
+        except Exception as error:
             self._over = True
-            return encode({"error": error.message}) + b"\n"
+            return encode({"error": told(error).message}) + b"\n"
         self._first = []
         if not found:
             raise StopAsyncIteration
