@@ -97,7 +97,10 @@ def test_the_same_origin_is_no_matter_of_cors(origin: str) -> None:
         ("10.0.0.1:1", None),
         ("172.31.0.1", None),
         ("[fd00::1]:1", None),
+        ("[::ffff:127.0.0.1]:1", None),
+        ("[::ffff:10.1.2.3]", None),
         ("8.8.8.8", 403),
+        ("[::ffff:8.8.8.8]", 403),
         ("172.32.0.1", 403),
         ("evil.example", 403),
         ("evil.example:11434", 403),
@@ -110,11 +113,14 @@ def test_a_loopback_listener_knows_its_names(host: str, status: int | None) -> N
     """On loopback only names and addresses of this machine and its network are answered."""
     assert judge_host("127.0.0.1", "GET", host).status == status
     assert judge_host("::1", "GET", host).status == status
+    # so a socket of both families names the interface of somebody who came by IPv4
+    assert judge_host("::ffff:127.0.0.1", "GET", host).status == status
 
 
 def test_an_open_listener_answers_to_any_name() -> None:
     """Who binds to the network has decided; an unknown listener is not judged."""
     assert judge_host("192.168.1.5", "GET", "evil.example").status is None
+    assert judge_host("::ffff:192.168.1.5", "GET", "evil.example").status is None
     assert judge_host("", "GET", "evil.example").status is None
 
 
