@@ -46,6 +46,12 @@ def test_a_port_in_use_says_what_to_do() -> None:
         assert word in refused.value.message
 
 
+def test_of_two_servers_that_start_at_once_one_is_told() -> None:
+    """From the first moment on: not only once the other answers."""
+    with listen(Address("http", "127.0.0.1", 0)) as first, pytest.raises(PortInUse):
+        listen(Address("http", "127.0.0.1", first.getsockname()[1]))
+
+
 @pytest.mark.parametrize("host", ["256.1.1.1", "203.0.113.77"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     """A host that cannot be bound is named."""

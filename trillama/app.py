@@ -44,7 +44,7 @@ from .api import (
 from .api.connection import Application
 from .api.desk import Desk, Models
 from .api.guards import Guard
-from .api.listener import serve_http
+from .api.listener import BACKLOG, serve_http
 from .base.address import Address
 from .base.durations import FOREVER, SECOND
 from .base.errors import TrillamaError
@@ -240,7 +240,7 @@ def create_app(settings: Settings, backend: Backend, store: Models) -> Applicati
 
 
 def listen(address: Address) -> socket.socket:
-    """A bound socket at ``address``; an empty host means every interface, IPv6 included.
+    """A socket that listens at ``address``; an empty host means every interface, IPv6 included.
 
     Raises:
         PortInUse: another program has it; the message says what to do.
@@ -268,6 +268,7 @@ def _bound(place: Any, *, dual: bool) -> socket.socket:
         if dual and family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(where)
+        sock.listen(BACKLOG)  # two sockets that do not listen may be bound to one address
         sock.setblocking(False)
     except OSError:
         sock.close()

@@ -34,6 +34,7 @@ IDLE_CONNECTION = 120.0
 """Seconds a connection without a request is kept."""
 
 BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 
 
 class ServerLog:
@@ -191,7 +192,7 @@ async def serve_http(
     patience: float = 60.0,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer at ``sock``, which is closed at the end, until ``told`` returns.
+    """Answer at ``sock``, which listens and is closed at the end, until ``told`` returns.
 
     Args:
         app: an ASGI application; its lifespan is inside this call.
@@ -203,7 +204,6 @@ async def serve_http(
     lifespan = Lifespan(wrapped, config, state)
     watch = Patience(patience)
     handler = functools.partial(Line, watch, wrapped, config, context, ConnectionState(state))
-    sock.listen(BACKLOG)
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     async with listener, trio.open_nursery() as outer:
         await outer.start(lifespan.handle_lifespan)
