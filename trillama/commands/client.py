@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
+import re
 from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +22,10 @@ from trillama.base.address import Address
 from trillama.base.errors import TrillamaError
 
 MAX_LINE = 8 * 1000 * 1000
+PIECE = 1 << 16
+"""Bytes taken from the connection at once, if so many are there."""
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes that are no text."""
 CONNECT_TIMEOUT = 10.0
 
 
@@ -51,6 +57,15 @@ class ServerRefused(TrillamaError):
         self.reason = reason
 
 
+class BrokenOff(TrillamaError):
+    """The connection ended before the answer did."""
+
+    code = "server_went_away"
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(f"the server went away before the end of its answer{why and ': '}{why}")
+
+
 class Client:
     """Calls to one server; each call has a connection of its own.
 
@@ -73,7 +88,7 @@ class Client:
         self, method: str, path: str, body: Any
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection = self._connect()
-        payload = None if body is None else msgspec.json.encode(body)
+        payload = None if body is None else _encoded(body)
         headers = {"User-Agent": f"trillama/{__version__}", "Content-Type": "application/json"}
         try:
             connection.connect()
@@ -93,35 +108,42 @@ class Client:
         Raises:
             ServerDown: nobody listens.
             ServerRefused: status 400 or above.
+            BrokenOff: the answer has no end.
         """
         connection, response = self._open(method, path, body)
         try:
             text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _broken_off(error) from None
         finally:
             connection.close()
         if response.status >= 400:
             refused = ServerRefused(response.status, _reason(text))
             refused.signin_url = _field(text, "signin_url")
             raise refused
-        return msgspec.json.decode(text) if text.strip().startswith((b"{", b"[")) else None
+        try:
+            return msgspec.json.decode(text) if text.strip() else None
+        except msgspec.DecodeError:  # another program's page, say
+            raise TrillamaError(f"{self.address.url}{path}: the answer is not JSON") from None
 
     def stream(self, path: str, body: Any) -> Iterator[dict[str, Any]]:
         """Records of a JSON-lines answer, as they come; closing the iterator hangs up.
 
         Raises:
-            ServerDown, ServerRefused: as ``call``; also for an error line in the stream.
+            ServerDown, ServerRefused, BrokenOff: as ``call``; also for an error line in the
+                stream, or one that is not JSON.
         """
         connection, response = self._open("POST", path, body)
         try:
             if response.status >= 400:
                 raise ServerRefused(response.status, _reason(response.read()), streaming=True)
-            while line := response.readline(MAX_LINE):
-                record = msgspec.json.decode(line)
+            for line in _lines(response):
+                record = _record(line)
                 if record.get("error"):
                     raise ServerRefused(200, record["error"])
                 yield record
         except (OSError, http.client.HTTPException) as error:
-            raise TrillamaError(f"the server went away: {error}") from None
+            raise _broken_off(error) from None
         finally:
             connection.close()
 
@@ -166,6 +188,48 @@ class Client:
             ServerDown: nobody listens.
         """
         self.call("HEAD", "/")
+
+
+def _encoded(body: Any) -> bytes:
+    """A body as JSON; bytes of an argument that are no text become U+FFFD, as in Ollama."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        return _NO_TEXT.sub("\ufffd", json.dumps(body, ensure_ascii=False)).encode()
+
+
+def _broken_off(error: Exception) -> BrokenOff:
+    incomplete = isinstance(error, http.client.IncompleteRead)
+    return BrokenOff("" if incomplete else str(error))
+
+
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The lines of an answer that are not blank.
+
+    Not by ``readline``, which takes a connection that breaks off for the end of the answer.
+
+    Raises:
+        IncompleteRead: that happened.
+        TrillamaError: a line is longer than MAX_LINE.
+    """
+    rest = b""
+    while data := response.read1(PIECE):
+        *whole, rest = (rest + data).split(b"\n")
+        yield from filter(bytes.strip, whole)
+        if len(rest) > MAX_LINE:
+            raise TrillamaError(f"the server sent a line of more than {MAX_LINE} bytes")
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    if rest.strip():
+        yield rest
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(msgspec.DecodeError):
+        record = msgspec.json.decode(line)
+        if isinstance(record, dict):
+            return record
+    raise ServerRefused(200, line.decode("utf-8", "replace").strip())
 
 
 def _reason(body: bytes) -> str:
