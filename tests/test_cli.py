@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -116,6 +117,59 @@ def test_a_refused_stream_shows_the_status(scripted: Scripted) -> None:
     scripted.answers["/api/generate"] = 400, {"error": '"x" does not support thinking'}
     done = trillama("run", "x", "hi", "--think", port=scripted.port)
     assert done.stderr == 'Error: 400 Bad Request: "x" does not support thinking\n'
+
+
+ANSWERED = 200, [{"response": "It"}, {"done": True}]
+
+
+@pytest.mark.parametrize(
+    ("redirection", "output", "error", "status"),
+    [
+        ("<&-", "It\n\n", "", 0),
+        (">&-", "", "", 0),
+        ("<&- >&- 2>&-", "", "", 0),
+        (">/dev/full", "", "Error: No space left on device\n", 1),
+    ],
+)
+def test_streams_may_be_closed_or_full(
+    scripted: Scripted, redirection: str, output: str, error: str, status: int
+) -> None:
+    """Whoever starts us without a stream means an empty one; a full disk is one line."""
+    scripted.answers["/api/generate"] = ANSWERED
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m trillama run tiny hi {redirection}', sys.executable],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=60,
+        env={"OLLAMA_HOST": f"127.0.0.1:{scripted.port}", "HOME": "/nonexistent"},
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (output, error, status)
+
+
+def test_bytes_that_are_no_text_are_replaced(scripted: Scripted) -> None:
+    """In arguments and in what is piped, whatever the locale."""
+    scripted.answers["/api/generate"] = ANSWERED
+    for locale in ("C", "C.UTF-8"):
+        subprocess.run(
+            [sys.executable, "-m", "trillama", "run", "tiny", b"b\xff"],
+            input=b"a\xff",
+            capture_output=True,
+            timeout=60,
+            env={"OLLAMA_HOST": f"127.0.0.1:{scripted.port}", "LC_ALL": locale},
+            check=True,
+        )
+        assert scripted.asked[-1][2]["prompt"] == "a\ufffd b\ufffd"
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path, scripted: Scripted) -> None:
+    """The file and the reason, not where in our program it happened."""
+    modelfile = tmp_path / "Modelfile"
+    modelfile.write_text(f"FROM {'x' * 300}\n", "utf-8")
+    done = trillama("create", "new", "-f", str(modelfile), port=scripted.port)
+    assert done.stderr == f"Error: {tmp_path / ('x' * 300)}: File name too long\n"
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(
