@@ -116,6 +116,14 @@ def test_the_conversation_is_sent_along_until_it_is_cleared(
     assert "/load <model>" in shown.err
 
 
+def test_a_pasted_text_that_begins_with_a_slash_is_a_message() -> None:
+    """Code does, with a comment; a command of several lines is one all the same."""
+    code = "// add.c\nint add(int a, int b);"
+    server, _ = talk(code, "// add.c", "/set system be brief\nand kind")
+
+    assert server.asked == [[code]]
+
+
 def test_ctrl_c_ends_the_answer_and_not_the_chat(capsys: pytest.CaptureFixture[str]) -> None:
     """What was said until then stays in the conversation; at the prompt it tells how to leave."""
     server, _ = talk("hang", CTRL_C, "two", "/bye", "never")

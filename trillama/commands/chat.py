@@ -13,7 +13,7 @@ from .client import Client, ServerDown
 from .conversation import Conversation, Message, said
 from .keyboard import Keyboard
 from .pictures import pictures_in
-from .slash import QUOTES, SYSTEM, choices, obey
+from .slash import QUOTES, SYSTEM, choices, is_command, obey
 from .waiting import await_server, awaited
 
 LEAVE = ("/bye", "/exit")
@@ -56,7 +56,7 @@ def chat(client: Client, model: str, options: RunOptions) -> None:
 def converse(talk: Conversation, lines: LineSource) -> None:
     """Answer what is typed; no error of the server's ends the chat."""
     while (message := _read(lines)) is not None:
-        if message.startswith("/"):
+        if is_command(message):
             try:
                 obey(talk, message)
             except TrillamaError as error:

@@ -106,6 +106,12 @@ def obey(talk: Conversation, line: str) -> None:
     return _unknown(name) if command is None else command(talk, words)
 
 
+def is_command(message: str) -> bool:
+    """Whether a message is meant for ``obey``; pasted code may begin with a slash too."""
+    name, *_ = message.split() or [""]
+    return name in COMMANDS or (name.startswith("/") and "\n" not in message)
+
+
 def choices(words: Words, models: Callable[[], Sequence[str]]) -> Sequence[str]:
     """What may come behind these words of a command, for completion."""
     match list(words):
