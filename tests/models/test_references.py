@@ -108,6 +108,29 @@ def test_a_changed_file_is_never_used(
     assert store.find("x")
 
 
+@pytest.mark.parametrize("how", ["no_reflink", "elsewhere"])
+def test_what_has_changed_is_replaced_by_what_it_was(
+    store: ModelStore, source: Path, how: str, request: pytest.FixtureRequest
+) -> None:
+    """Creating the model again, from a copy of the file, mends it; so do an upload and a pull.
+    The user's changed file stays as it is."""
+    request.getfixturevalue(how)
+    assert store.references.take(source)
+    model_of(store, DIGEST)
+    copy = source.with_name("copy.gguf")
+    copy.write_bytes(DATA)
+    with source.open("r+b") as file:
+        file.write(b"GGXF")
+    changed = source.read_bytes()
+    assert not store.blobs.touch(DIGEST)
+    assert not store.blobs.use(DIGEST, len(DATA))
+    blob = store.references.take(copy)
+    assert blob
+    assert blob.how is not Published.PRESENT
+    assert store.find("x")
+    assert source.read_bytes() == changed
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_a_file_is_read_again_only_when_it_may_have_changed(
     store: ModelStore, source: Path, monkeypatch: pytest.MonkeyPatch

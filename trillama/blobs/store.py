@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,10 +74,16 @@ class Stage:
 
 
 class BlobStore:
-    """The blobs of the models folder ``root``. Safe to use from many threads."""
+    """The blobs of the models folder ``root``. Safe to use from many threads.
+
+    Attributes:
+        is_sound: whether a blob may still be what its name says; one that is not is replaced by
+            whoever brings it again. Set by who knows of blobs that others can write into.
+    """
 
     def __init__(self, root: Path) -> None:
         self.folder = root / "blobs"
+        self.is_sound: Callable[[Digest], bool] = lambda _: True
 
     def __repr__(self) -> str:
         return f"<BlobStore {self.folder}>"
@@ -107,9 +113,9 @@ class BlobStore:
             return False
 
     def touch(self, digest: Digest) -> bool:
-        """True when the blob can be read; its time is renewed, as pruning spares young ones."""
+        """True when the blob can be used; its time is renewed, as pruning spares young ones."""
         path = self.path(digest)
-        if not os.access(path, os.R_OK) or not self.exists(digest):
+        if not os.access(path, os.R_OK) or not self.exists(digest) or not self.is_sound(digest):
             return False
         with contextlib.suppress(OSError):
             if path.lstat().st_nlink == 1:  # the time of a hard link is somebody else's too

@@ -54,6 +54,7 @@ class References:
     def __init__(self, root: Path, blobs: BlobStore) -> None:
         self.folder = root / "references"
         self._blobs = blobs
+        blobs.is_sound = self.is_sound
 
     def __repr__(self) -> str:
         return f"<References {self.folder}>"
@@ -98,6 +99,14 @@ class References:
         if self.folder.is_dir():
             for digest in digests:
                 self.check(digest)
+
+    def is_sound(self, digest: Digest) -> bool:
+        """Whether ``check`` finds nothing wrong."""
+        try:
+            self.check(digest)
+        except (CorruptModel, NotFound):
+            return False
+        return True
 
     def check(self, digest: Digest) -> None:
         """See that a blob is still what its digest says; at once for what the store owns.
