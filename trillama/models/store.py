@@ -237,7 +237,7 @@ class ModelStore:
             StoreError.
         """
         with self.lock:
-            path = self._path_of(wanted)
+            path = self.path_of(wanted)
             bundled = self._is_bundled(path)
             needed = self._needed_by(name_of(path))
             self.tree.remove(path)
@@ -245,8 +245,12 @@ class ModelStore:
                 replace_file(self.unwanted, b"", staging=self.root)
             self._drop(needed)
 
-    def _path_of(self, wanted: ModelName | ModelReference) -> str:
-        """The manifest that is meant, sound or not."""
+    def path_of(self, wanted: ModelName | ModelReference) -> str:
+        """The manifest that is meant, sound or not.
+
+        Raises:
+            NotFound: there is none, or none with the digest that is wanted.
+        """
         reference = wanted if isinstance(wanted, ModelReference) else ModelReference(wanted)
         name, pin = reference.name, reference.digest
         anywhere = pin is not None and not reference.tagged

@@ -150,6 +150,20 @@ async def test_chunks_and_the_manifest(bench: Callable[..., Any], rogue: Uploads
     assert any(f"etag={etag}-3" in query for query in rogue.etags)
 
 
+async def test_a_pinned_name_is_pushed_while_it_is_that(
+    bench: Callable[..., Any], rogue: Uploads
+) -> None:
+    """With the digest of its manifest, whatever its tag; with any other there is no such model."""
+    one = await stocked(bench)
+    data = manifest_path(one.store, NAME).read_bytes()
+    with pytest.raises(NotFound, match="not found"):
+        await push(one, f"{NAME}@{digest_of(b'another')}")
+    assert not rogue.seen
+
+    await push(one, f"{NAME}@{digest_of(data)}")
+    assert rogue.manifests["a/m/manifests/latest"] == data
+
+
 async def test_a_cut_connection_is_resumed_where_the_registry_is(
     bench: Callable[..., Any], rogue: Uploads, jumping: trio.testing.MockClock
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 import trio
 
 from trillama.base.errors import NotFound, StoreError
-from trillama.base.names import ModelName
+from trillama.base.names import ModelName, ModelReference
 from trillama.base.progress import Progress, Tell
 from trillama.blobs import BlobStore
 
@@ -27,6 +27,10 @@ class Store(Protocol):
     blobs: BlobStore
     tree: ManifestTree
 
+    def path_of(self, wanted: ModelReference) -> str:
+        """The manifest that is meant; NotFound where there is none."""
+        ...
+
 
 class Pusher:
     """Pushes from ``store``."""
@@ -45,7 +49,7 @@ class Pusher:
         await self._transfers.ready()
         tell(Progress("retrieving manifest"))
         try:
-            name, data = await trio.to_thread.run_sync(self._read, request.wanted.name)
+            name, data = await trio.to_thread.run_sync(self._read, request.wanted)
         except NotFound:
             tell(Progress("couldn't retrieve manifest"))
             raise
@@ -57,10 +61,8 @@ class Pusher:
             await _put_manifest(session, source, manifest.media_type or MANIFEST_TYPE, data)
         tell(Progress("success"))
 
-    def _read(self, wanted: ModelName) -> tuple[ModelName, bytes]:
-        path = self._store.tree.spelled(wanted)
-        if path is None:
-            raise NotFound(f"model '{wanted.short}' not found")
+    def _read(self, wanted: ModelReference) -> tuple[ModelName, bytes]:
+        path = self._store.path_of(wanted)
         return name_of(path), self._store.tree.bytes_of(path)
 
     async def _push_blobs(
