@@ -9,10 +9,12 @@ import pytest
 
 from tests.support.gguf_bytes import small_model
 from trillama.base.errors import CorruptModel, StoreError
-from trillama.base.names import parse_name
+from trillama.base.names import parse_name, parse_reference
 from trillama.blobs import BlobStore
 from trillama.models import bundled
 from trillama.models.bundled import ensure_bundled
+from trillama.models.create import Recipe, create
+from trillama.models.installed import InstalledModel
 from trillama.models.store import ModelStore
 from trillama.models.validation import validate_weights
 
@@ -29,6 +31,16 @@ def package_file(folder: Path, context: int = 64) -> Path:
     path.write_bytes(small_model(llama__context_length=context))
     path.with_suffix(".LICENSE").write_text("MIT, really")
     return path
+
+
+def lent(store: ModelStore, source: Path, monkeypatch: pytest.MonkeyPatch) -> InstalledModel | None:
+    """The bundled model, where the store cannot be written to."""
+
+    def refuse(self: BlobStore, source: Path, *, link: bool = False) -> None:
+        raise StoreError("read-only")
+
+    monkeypatch.setattr(BlobStore, "publish_file", refuse)
+    return ensure_bundled(store, source)
 
 
 def test_the_model_is_there_after_the_first_call(store: ModelStore, tmp_path: Path) -> None:
@@ -74,18 +86,30 @@ def test_a_store_that_cannot_be_written(
     store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model is served from the package, listed and found like any other."""
-
-    def refuse(self: BlobStore, source: Path, *, link: bool = False) -> None:
-        raise StoreError("read-only")
-
-    monkeypatch.setattr(BlobStore, "publish_file", refuse)
     source = package_file(tmp_path)
-    model = ensure_bundled(store, source)
+    model = lent(store, source, monkeypatch)
     assert model is not None
     assert model.weights == source
     assert store.find("TINY") == model
     assert store.installed() == [model]
     assert not (store.root / "manifests").exists()
+
+
+def test_what_is_served_from_the_package_can_only_be_used(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy, a delete or a model made from it says so, and never that it was done."""
+    lent(store, package_file(tmp_path), monkeypatch)
+    mine = parse_name("mine")
+    recipe = Recipe(name=mine, base=parse_reference("tiny"))
+    for work in (
+        lambda: store.copy(parse_name("tiny"), mine),
+        lambda: store.delete(parse_name("tiny")),
+        lambda: create(store, recipe, lambda line: None),
+    ):
+        with pytest.raises(StoreError, match="can only be used"):
+            work()
+    assert [model.name.short for model in store.installed()] == ["tiny:latest"]
 
 
 def test_a_damaged_bundle_is_told(store: ModelStore, tmp_path: Path) -> None:

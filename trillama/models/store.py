@@ -221,9 +221,9 @@ class ModelStore:
             StoreFull, StoreError.
         """
         model = self.find(source)
-        path = self.tree.spelled(model.name)
-        if model.name.folded == target.folded or path is None:
+        if model.name.folded == target.folded:
             return
+        path = self.path_of(model.name)
         with self.holds.hold() as hold:
             for digest in digests_of(model.manifest):
                 hold.add(digest)
@@ -250,6 +250,7 @@ class ModelStore:
 
         Raises:
             NotFound: there is none, or none with the digest that is wanted.
+            StoreError: the model is a lent one.
         """
         reference = wanted if isinstance(wanted, ModelReference) else ModelReference(wanted)
         name, pin = reference.name, reference.digest
@@ -258,6 +259,11 @@ class ModelStore:
         for path in filter(None, map(self.tree.spelled, names)):
             if pin is None or self._digest_of(path) == pin:
                 return path
+        if name.folded in self._lent:
+            raise StoreError(
+                f"{name.short} is not in {self.root}, which could not be written to: it is served "
+                "from where it lies, and can only be used"
+            )
         raise NotFound(f"model '{reference.short}' not found")
 
     def _digest_of(self, path: str) -> str:

@@ -168,6 +168,7 @@ def _take_base(builder: _Builder, base: InstalledModel) -> None:
     old = base.config
     if old.remote_host or base.weights is None:
         raise Unsupported("not supported by this version of trillama: models that run elsewhere")
+    builder.store.path_of(base.name)  # a model that lies elsewhere has no blobs to share
     merged = dict.fromkeys((*(old.capabilities or ()), *(builder.config.capabilities or ())))
     builder.config = msgspec.structs.replace(builder.config, capabilities=tuple(merged) or None)
     builder.fill(
