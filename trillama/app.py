@@ -47,7 +47,7 @@ from .api.guards import Guard
 from .api.listener import BACKLOG, serve_http
 from .base.address import Address
 from .base.durations import FOREVER, SECOND
-from .base.errors import TrillamaError
+from .base.errors import ShuttingDown, TrillamaError
 from .base.logs import configure_logs
 from .base.names import ModelReference
 from .base.progress import Tell
@@ -202,13 +202,18 @@ class Server:
                 log.warning("not preloaded", model=name, reason=error.message)
 
     async def drain(self) -> None:
-        """Refuse new requests and let running ones end, for as long as the settings allow."""
+        """Refuse new requests and let running ones end, for as long as the settings allow.
+
+        Pulls and the like are not waited for: they may take hours, and go on where they were.
+        """
         self.app.draining = True
         self.scheduler.begin_drain()
         wait = self.settings.drain_timeout
         patience = math.inf if wait == FOREVER else wait / SECOND
         if not await self.scheduler.wait_drained(trio.current_time() + patience):
             log.warning("the drain time is over; running answers were ended")
+        for end in tuple(self.app.operations):
+            end(ShuttingDown())
 
 
 def _prepare(store: ModelStore) -> None:

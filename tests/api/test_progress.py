@@ -148,6 +148,29 @@ async def test_a_hang_up_ends_the_operation(
         await ended.wait()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_end_of_the_server_is_told(
+    build: Callable[..., Any], nursery: trio.Nursery, stream: bool
+) -> None:
+    """An operation that is cut short by it ends with an error, not as if it were done."""
+    begun = trio.Event()
+
+    async def long(tell: Tell) -> None:
+        tell(Progress("a"))
+        begun.set()
+        await trio.sleep_forever()
+
+    house, start = await built(build, long, stream=stream)
+    await start(nursery)
+    wire = await connect(house)
+    await wire.send("POST", "/work")
+    await begun.wait()
+    house.stop.set()
+    with trio.fail_after(10):
+        rest = await wire.until(b'{"error":"the server is shutting down"}')
+    assert (b" 503 " in rest) is not stream
+
+
 async def test_a_client_that_reads_nothing_costs_a_line_a_digest(nursery: trio.Nursery) -> None:
     """Memory is bounded by the number of blobs, whatever the length of the operation."""
 

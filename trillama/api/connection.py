@@ -26,7 +26,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioRequest
 from quart_trio.wrappers.request import TrioBody
 
-from ..base.errors import ShuttingDown
+from ..base.errors import ShuttingDown, TrillamaError
 from .errors import Encoded, SlowBody, TooLarge, clean_path, empty, error_response, register, told
 from .express import express
 from .guards import Guard
@@ -227,6 +227,7 @@ class Application(QuartTrio):
     Attributes:
         guard: who may speak from a browser.
         draining: new requests are refused.
+        operations: calls that end a long operation, and tell its reader why.
         access_log: one log line for each request.
         served: told of each request when it is over: method, route and status; ``NO_ROUTE`` stands
             for both where there is none, since a client may make up any.
@@ -242,6 +243,7 @@ class Application(QuartTrio):
         super().__init__(__package__ or "trillama", static_folder=None)
         self.guard = guard
         self.draining = False
+        self.operations: set[Callable[[TrillamaError], None]] = set()
         self.access_log = access_log
         self.served = served
         self.config.update(

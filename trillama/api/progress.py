@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
+from typing import cast
 
 import trio
 from quart import Response, current_app
 from quart.wrappers.response import ResponseBody
 
-from ..base.errors import Cancelled
+from ..base.errors import Cancelled, TrillamaError
 from ..base.progress import Progress, Tell
 from ..wire.gojson import encode
-from .connection import visit
+from .connection import Application, visit
 from .errors import told
 
 NDJSON = "application/x-ndjson"
@@ -43,6 +44,7 @@ class Lines:
         self._count = 0
         self._over = False
         self._error: Exception | None = None
+        self._withdrawn: TrillamaError = Cancelled("request canceled")
 
     async def run(self) -> None:
         """Carry the operation out; never raises."""
@@ -50,7 +52,7 @@ class Lines:
             with self._scope:
                 await self._operation(self._tell)
             if self._scope.cancelled_caught:
-                self._error = Cancelled("request canceled")
+                self._error = self._withdrawn
         except Exception as error:
             self._error = error
         finally:
@@ -78,8 +80,13 @@ class Lines:
             raise self._error
         return found
 
-    def cancel(self) -> None:
-        """Withdraw the operation; after its end, nothing."""
+    def cancel(self, why: TrillamaError | None = None) -> None:
+        """Withdraw the operation; after its end, nothing.
+
+        Args:
+            why: what a reader who is still there is told.
+        """
+        self._withdrawn = why or self._withdrawn
         self._scope.cancel()
 
 
@@ -121,9 +128,11 @@ class LinesBody(ResponseBody):
 
 def begin(operation: Operation) -> Lines:
     """Start an operation that ends, at the latest, with the request that is being served."""
-    lines = Lines(operation)
+    lines, app = Lines(operation), cast("Application", current_app)
+    app.operations.add(lines.cancel)
+    visit().held.callback(app.operations.discard, lines.cancel)
     visit().held.callback(lines.cancel)
-    current_app.nursery.start_soon(lines.run)  # type: ignore[attr-defined]  # quart-trio's
+    app.nursery.start_soon(lines.run)
     return lines
 
 
