@@ -46,11 +46,11 @@ def test_prune_says_what_it_did(store: ModelStore) -> None:
 
 
 def test_prune_refuses(store: ModelStore) -> None:
-    """No duration; and anything while a manifest is unreadable."""
+    """No duration; and anything while a manifest is unreadable, which is named."""
     with pytest.raises(BadRequest):
         prune(store, older="soon")
     put(store, "b").write_bytes(b"{")
-    with pytest.raises(CorruptModel):
+    with pytest.raises(CorruptModel, match=r"^manifests/.*: the manifest is not valid"):
         prune(store)
 
 

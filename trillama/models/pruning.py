@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from trillama.base.errors import NotFound, TrillamaError
+from trillama.base.errors import CorruptModel, NotFound, TrillamaError
 from trillama.base.names import Digest
 from trillama.blobs import BlobStore, translated
 
@@ -58,6 +58,9 @@ def referenced(tree: ManifestTree) -> set[Digest]:
             found |= digests_of(tree.read(path).manifest)
         except NotFound:
             continue  # deleted since it was listed
+        except CorruptModel as error:
+            where = os.path.relpath(path, tree.folder.parent)
+            raise CorruptModel(f"{where}: {error.message}") from None
     return found
 
 
