@@ -120,7 +120,7 @@ def test_an_archive_that_tar_made(store: ModelStore, other: ModelStore, tmp_path
 
 
 def test_an_export_of_damage_leaves_nothing(store: ModelStore, tmp_path: Path) -> None:
-    """A damaged or missing blob, a missing model, a file that is there already."""
+    """A damaged or missing blob, a missing model or folder, a file that is there already."""
     folder = tmp_path / "out"
     folder.mkdir()
     with pytest.raises(NotFound):
@@ -133,6 +133,8 @@ def test_an_export_of_damage_leaves_nothing(store: ModelStore, tmp_path: Path) -
     with pytest.raises(NotFound):
         export_model(store, "a", folder / "x", silent)
     assert list(folder.iterdir()) == []
+    with pytest.raises(NotFound, match="no folder"):
+        export_model(store, "a", tmp_path / "none" / "x", silent)
     with pytest.raises(BadRequest, match="exists already"):
         export_model(store, "a", tmp_path, silent)
 

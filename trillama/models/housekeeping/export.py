@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from trillama.base.errors import BadRequest, CorruptModel
+from trillama.base.errors import BadRequest, CorruptModel, NotFound
 from trillama.base.names import Digest
 from trillama.blobs import FILE_MODE, sync_folder, translated
 
@@ -55,7 +55,7 @@ def export_model(store: ModelStore, name: str, target: Path, advance: Advance) -
     """Write a model to ``target``, every blob verified on the way.
 
     Raises:
-        NotFound: there is no such model, or a blob of it is missing.
+        NotFound: there is no such model or folder, or a blob is missing.
         BadRequest: ``target`` is there already.
         CorruptModel: a blob is not what its name says; nothing is left behind.
         StoreFull, StoreError.
@@ -63,6 +63,8 @@ def export_model(store: ModelStore, name: str, target: Path, advance: Advance) -
     model = store.find(name)
     if target.exists():
         raise BadRequest(f"{target} exists already")
+    if not target.parent.is_dir():
+        raise NotFound(f"there is no folder {target.parent}")
     temporary = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     manifest = store.tree.bytes_of(str(store.tree.path(model.name)))
     with store.holds.hold() as hold, translated("write", target):
