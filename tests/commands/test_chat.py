@@ -10,7 +10,7 @@ import pytest
 
 from trillama.base.errors import TrillamaError
 from trillama.commands.answer import RunOptions
-from trillama.commands.chat import converse
+from trillama.commands.chat import converse, replay
 from trillama.commands.client import ServerDown, ServerRefused
 from trillama.commands.conversation import Conversation
 
@@ -122,6 +122,15 @@ def test_a_pasted_text_that_begins_with_a_slash_is_a_message() -> None:
     server, _ = talk(code, "// add.c", "/set system be brief\nand kind")
 
     assert server.asked == [[code]]
+
+
+def test_a_models_own_messages_are_shown_as_they_were_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Questions behind the prompt, answers with a line between; instructions are no answers."""
+    roles = ("system", "user", "assistant", "tool")
+    replay([{"role": role, "content": f"a {role} said"} for role in roles])
+    assert capsys.readouterr().out == ">>> a user said\na assistant said\n\n"
 
 
 def test_ctrl_c_ends_the_answer_and_not_the_chat(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from trillama.base.errors import TrillamaError
@@ -47,10 +48,17 @@ def chat(client: Client, model: str, options: RunOptions) -> None:
         client=client, model=model, options=options, history=not settings.no_history
     )
     talk.load(model)
-    for message in talk.shown.get("messages") or ():
-        mark, gap = (">>> ", "") if message["role"] == "user" else ("", "\n")
-        print(f"{mark}{message['content']}{gap}")
+    replay(talk.shown.get("messages") or ())
     converse(talk, Keyboard(settings, lambda words: choices(words, models), talk.status))
+
+
+def replay(messages: Iterable[Message]) -> None:
+    """Show how the conversation of a model begins: what was asked and answered, nothing else."""
+    for message in messages:
+        if message["role"] == "user":
+            print(f">>> {message['content']}")
+        elif message["role"] == "assistant":
+            print(f"{message['content']}\n")
 
 
 def converse(talk: Conversation, lines: LineSource) -> None:
