@@ -33,6 +33,25 @@ def _free_port() -> int:
 
 
 @contextmanager
+def _unwound_by_signals() -> Iterator[None]:
+    """Let what ends this process, such as a closed terminal, run the code that tidies up."""
+
+    def leave(number: int, _: object) -> None:
+        for one in handled:
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    handled = [one for one in ends if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+    before = {one: signal.signal(one, leave) for one in handled}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextmanager
 def private_server() -> Iterator[Client]:
     """Start a server, yield a client for it, and stop it on the way out.
 
@@ -40,7 +59,7 @@ def private_server() -> Iterator[Client]:
         TrillamaError: it did not come up; the end of its log is in the message.
     """
     address = Address("http", "127.0.0.1", _free_port())
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as log, _unwound_by_signals():
         command = [sys.executable, "-m", "trillama", "serve", "--host", address.netloc]
         # A session of its own: Ctrl-C in the terminal ends the answer, not the server under it.
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
