@@ -124,6 +124,12 @@ def test_a_pasted_text_that_begins_with_a_slash_is_a_message() -> None:
     assert server.asked == [[code]]
 
 
+def test_an_empty_message_is_not_sent() -> None:
+    """Quotes around nothing are nothing."""
+    server, _ = talk('""""""', '"""', " ", '"""', "one")
+    assert server.asked == [["one"]]
+
+
 def test_a_models_own_messages_are_shown_as_they_were_said(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -59,3 +59,21 @@ def test_a_chat_on_a_terminal(tmp_path: Path, scripted: Scripted, columns: int) 
     finally:
         screen.close()
     assert (tmp_path / ".ollama" / "history").read_text("utf-8").splitlines()[0] == "hello"
+
+
+def test_ctrl_z_gives_the_shell_back(tmp_path: Path, scripted: Scripted) -> None:
+    """As for any program; brought back, the chat goes on with what was half typed."""
+    environ = {"OLLAMA_HOST": f"127.0.0.1:{scripted.port}", "HOME": str(tmp_path)}
+    screen = Screen(tmp_path, "bash --norc --noprofile -i")
+    try:
+        screen.type(command_line([sys.executable, "-m", "trillama", "run", "tiny"], environ))
+        screen.type("Enter")
+        screen.until(">>> Send a message (/? for help)")
+        screen.type("hel", "C-z")
+        screen.until("Stopped")
+        screen.type("fg", "Enter")
+        screen.until("fg\n", ">>> hel")
+        screen.type("lo", "Enter")
+        screen.until(">>> hello", "dog")
+    finally:
+        screen.close()

@@ -72,8 +72,8 @@ def converse(talk: Conversation, lines: LineSource) -> None:
             except KeyboardInterrupt:
                 print()
             lines.keep_history(talk.history)
-        elif message:
-            _answer(talk, message.removeprefix(QUOTES))
+        elif text := message.removeprefix(QUOTES):
+            _answer(talk, text)
 
 
 def _answer(talk: Conversation, text: str) -> None:

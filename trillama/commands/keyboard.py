@@ -96,6 +96,7 @@ class Keyboard:
             completer=Offers(choices),
             complete_while_typing=False,
             enable_history_search=False,
+            enable_suspend=True,
             key_bindings=_keys(settings.editor),
             bottom_toolbar=lambda: status(),
             style=Style.from_dict({"bottom-toolbar": "noreverse ansibrightblack"}),

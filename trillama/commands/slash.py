@@ -47,6 +47,7 @@ SHORTCUTS = """Available keyboard shortcuts:
   Tab             Complete a command or the name of a model
 
   Ctrl + c        Stop the answer
+  Ctrl + z        Back to the shell (fg returns)
   Ctrl + d        Exit (/bye)
 """
 SET = """Available Commands:
