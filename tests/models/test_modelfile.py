@@ -47,6 +47,8 @@ VALUES = [
     ("SYSTEM \u2066hidden\u200d marks stay", "\u2066hidden\u200d marks stay"),
     ('SYSTEM <<"END"\n"""a"""\n"b"\nEND', '"""a"""\n"b"'),
     ('SYSTEM <<"END"\nEND', ""),
+    ('SYSTEM <<"END"\r\n"a"\r\n"b\r\nEND\r\n', '"a"\r\n"b'),
+    ('SYSTEM <<"END"\r\nEND\r\n', ""),
     ("SYSTEM <<END", "<<END"),
 ]
 
@@ -202,6 +204,7 @@ commands = st.one_of(
 @given(st.lists(commands, max_size=6))
 @example([Command("system", 'def f():\n    """Do."""\n    return "x"\n')])
 @example([Command("system", '<<"END"')])
+@example([Command("system", '"""\n"\r')])
 @example([Command("system", 'END"""\nEND2"\n"')])
 @example([Command("template", '"""')])
 def test_whatever_is_written_is_read_back(given_commands: list[Command]) -> None:

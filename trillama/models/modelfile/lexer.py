@@ -153,7 +153,7 @@ class _Lexer:
     def _here_document(self, word: str, line_end: int) -> str:
         newline = _NEWLINE.match(self.text, line_end)
         start = newline.end() if newline else len(self.text)
-        close = re.compile(rf"(?:\A|\n){word}(?=[\r\n]|\Z)")
+        close = re.compile(rf"(?:\A|\r?\n){word}(?=[\r\n]|\Z)")
         found = close.search(self.text, max(start - 1, 0)) if newline else None
         if found is None:
             raise ModelfileError(f"unexpected EOF: no line is {word}")

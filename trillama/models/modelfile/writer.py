@@ -21,7 +21,8 @@ def _comes_back(text: str, value: str) -> bool:
 def _here_document(value: str) -> str:
     words = itertools.chain(["END"], (f"END{number}" for number in itertools.count(2)))
     word = next(word for word in words if word not in value)
-    return f'<<"{word}"\n{value}\n{word}'
+    end = "\r\n" if value.endswith("\r") else "\n"  # the reader takes a whole line end off
+    return f'<<"{word}"\n{value}{end}{word}'
 
 
 def quote(value: str) -> str:
