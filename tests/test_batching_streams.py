@@ -119,6 +119,22 @@ def test_ids_without_a_job_get_a_row_and_lose_it_again() -> None:
     engine.assert_empty()
 
 
+def test_a_full_stream_between_two_answers_harms_neither() -> None:
+    """One whose prompt filled it has no room for a row; those beside it are computed without."""
+    engine = Streams(babble, cells=128, streams=4)
+    engine.ask("left", chat("a"), Options(temperature=0, num_predict=60))
+    engine.ask("full", "x" * 128, Options(temperature=0, num_predict=1))
+    engine.ask("right", chat("b"), Options(temperature=0, num_predict=60))
+    engine.run()
+    assert {name: len(tokens) for name, tokens in engine.tokens.items()} == {
+        "left": 60,
+        "full": 1,
+        "right": 60,
+    }
+    assert {end.reason for end in engine.ended.values()} == {StopReason.LENGTH}
+    engine.assert_empty()
+
+
 def test_a_long_sequence_does_not_share_a_decode_with_short_ones() -> None:
     """They are computed in turn within a step; nobody misses a token."""
     runs: list[list[int]] = []

@@ -359,7 +359,8 @@ class StreamBook:
         for before, after in pairwise(taken):
             gap = [(at, self._length(at)) for at in range(before + 1, after)]
             reach = max([longest, *(length for _, length in gap)])
-            if len(gap) <= WIDEST_GAP and len(taken) * (reach - longest) <= worth:
+            full = reach >= self._room  # one of them has no room for a row
+            if len(gap) <= WIDEST_GAP and not full and len(taken) * (reach - longest) <= worth:
                 found, longest = found + gap, reach
         return found
 
