@@ -9,9 +9,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.residency.test_placement import machine, model
 from tests.support.stub_pool import NOW, Start, StubPool, names, spec, starter, use
 from trillama.base.durations import FOREVER, MINUTE, SECOND
 from trillama.nursery_scheduler import Scheduler
+from trillama.residency.room import Room, TooLarge
 
 
 @pytest.fixture
@@ -293,3 +295,20 @@ async def test_memory_that_is_short_makes_room(
     await use(scheduler, spec("a"), 0)
     await use(scheduler, spec("b"), 0)
     assert pool.diary == ["load a", "close a", "load b"]
+
+
+async def test_what_can_never_fit_sends_nobody_away(
+    pool: StubPool, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """A context beyond the machine is refused at once, also where the weights are loaded with a
+    smaller one: they stay, and newcomers do not wait for their users to leave."""
+    scheduler = Scheduler(pool, room=Room(lambda: machine(host=16)))  # type: ignore[arg-type]
+    await nursery.start(scheduler.run)
+    with await scheduler.acquire(model("a")):
+        with trio.fail_after(1), pytest.raises(TooLarge):
+            await scheduler.acquire(model("a", cells=1 << 20))
+        await use(scheduler, model("a"), 0)
+    with pytest.raises(TooLarge):
+        await scheduler.acquire(model("a", cells=1 << 20))
+    assert pool.diary == ["load a"]
+    assert names(scheduler) == {"a"}

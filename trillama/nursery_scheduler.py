@@ -158,7 +158,7 @@ class Scheduler:
     def _enlist(self, waiter: Waiter) -> None:
         if self._draining or self._nursery is None:
             raise ShuttingDown()
-        if waiter.spec.key not in self._tenants:
+        if not ((here := self._tenants.get(waiter.spec.key)) and here.spec.serves(waiter.spec)):
             self._room.check(waiter.spec)
         decided = plan([*self._waiters, waiter], self._tenants, self._limits, self._fits)
         waiting = len(self._waiters)
