@@ -296,7 +296,10 @@ class Context(Protocol):
         ...
 
     def save(self, sequence: int) -> Image:
-        """An image of all that a sequence holds, uint8, shape (bytes,); empty if it fails."""
+        """An image of what a sequence needs to go on, uint8, shape (bytes,); empty if it fails.
+
+        It can be cut where there are no windows: of cells outside them there is nothing in it.
+        """
         ...
 
     def restore(self, sequence: int, image: Image) -> bool:

@@ -34,7 +34,10 @@ class Memory:
         limits = context.limits
         self._context = context
         self._fillers: list[tuple[int, int]] = []
-        self._states = SavedStates(host_cache, whole=limits.memory.stateful)
+        # What has left a window is in no image (llama.cpp src/llama-kv-cache.cpp, state_write):
+        # cut or shared, it would say something else than the sequence it was made of.
+        budget = 0 if limits.memory is MemoryKind.SLIDING else host_cache
+        self._states = SavedStates(budget, whole=limits.memory.stateful)
         self._book: KVPool | StreamBook | StateBook
         if limits.memory.stateful:
             pooled = limits.memory is MemoryKind.HYBRID
