@@ -139,6 +139,15 @@ def test_num_predict_zero_generates_nothing() -> None:
     assert engine.reason("a") is StopReason.LENGTH
 
 
+def test_an_answer_of_no_tokens_leaves_no_sampler_behind() -> None:
+    """The library frees a chain only when told to: one that is never drawn from is not made."""
+    engine = Engine(babble)
+    engine.ask("a", chat("hello"), Options(typical_p=0.9, num_predict=0))
+    engine.run()
+    assert engine.reason("a") is StopReason.LENGTH
+    assert engine.context.counters.chains == 0
+
+
 def test_the_limit_ends_an_answer_that_may_not_shift() -> None:
     """Prompt and answer together fill the limit to the last position."""
     engine = Engine(babble)

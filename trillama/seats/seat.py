@@ -110,7 +110,7 @@ def take_seat(job: Job, context: Context) -> Seat:
     n_vocab = context.vocabulary.size
     validate(job, limit, n_vocab)
     seat = Seat(job, job.prompt, limit, RowSampler(job.options, job.prompt, n_vocab))
-    if tier(job.options) is Tier.CHAIN:
+    if job.options.num_predict and tier(job.options) is Tier.CHAIN:  # none where it never samples
         seat.chain = context.new_chain(job.options, job.prompt)
     return seat
 
