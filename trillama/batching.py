@@ -281,7 +281,8 @@ class Batcher:
 
     def _recover(self, plan: Plan, status: DecodeStatus) -> None:
         """Bring the library's memory back to what the book says after a failed decode."""
-        broken, spoiled = self._memory.cut_back(plan.seats)
+        begun = [] if status is DecodeStatus.INVALID else self._line.live
+        broken, spoiled = self._memory.cut_back(plan.seats, begun)
         if status is DecodeStatus.INVALID:
             for seat in plan.seats:
                 if seat.place.id in broken or not broken:
@@ -291,9 +292,8 @@ class Batcher:
             self._failures += 1
             if self._failures > 1:
                 raise EngineError(f"decoding failed twice: {status.name.lower()}")
-        for seat in spoiled:
-            if seat.sequence is not None:
-                self._line.requeue(seat, seat.tokens())
+        for seat in reversed(spoiled):
+            self._line.requeue(seat, seat.tokens())
 
     # -- sampling -------------------------------------------------------------------------------
 

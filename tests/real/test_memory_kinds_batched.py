@@ -7,7 +7,7 @@ or a position shows.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -95,6 +95,35 @@ def alone(model: LlamaModel, prompts: dict[str, Tokens], most: int = ANSWER) -> 
 def stems(count: int, length: int = 150) -> dict[str, Tokens]:
     """Prompts with one long beginning."""
     return {f"s{n}": np.concatenate([prompt(length), prompt(20 + n, n + 1)]) for n in range(count)}
+
+
+def ask_likely(run: Run, name: str, tokens: Tokens, most: int = 8) -> None:
+    """Ask for an answer of ``most`` tokens with the five most probable at each place."""
+    options = Options(temperature=0, num_predict=most)
+    run.batcher.submit(Job(id=name, prompt=tokens, options=options, limit=4096, logprobs=5))
+
+
+def likely(run: Run, disturb: Callable[[int], None] = lambda turn: None) -> dict[str, list[float]]:
+    """How likely those were, by job, once all are answered."""
+    found: defaultdict[str, list[float]] = defaultdict(list)
+    turn = 0
+    while run.batcher.has_work:
+        disturb(turn)
+        turn += 1
+        for event in run.batcher.step():
+            if isinstance(event, Sampled) and event.scores is not None:
+                found[event.job_id] += [logprob for _, logprob in event.scores.top]
+    return found
+
+
+def assert_as_cold(model: LlamaModel, prompts: dict[str, Tokens], found: dict) -> None:
+    """The same probabilities as where nobody else is there and nothing is cached: equal words may
+    be luck with random weights."""
+    cold = Run(model, cached=False)
+    for name, tokens in prompts.items():
+        ask_likely(cold, name, tokens, len(found[name]) // 5)
+        assert np.allclose(found[name], likely(cold)[name], atol=10 * TOLERANCE)
+    cold.close()
 
 
 def test_text_does_not_depend_on_cache_or_company(model: LlamaModel) -> None:
@@ -190,26 +219,30 @@ def test_what_was_evicted_comes_back_from_the_host(model: LlamaModel) -> None:
     run.close()
 
 
-def likely(run: Run, tokens: Tokens) -> list[float]:
-    """How likely the best tokens were at each place of a short answer."""
-    options = Options(temperature=0, num_predict=8)
-    run.batcher.submit(Job(id="likely", prompt=tokens, options=options, limit=4096, logprobs=5))
-    events = []
-    while run.batcher.has_work:
-        events += run.batcher.step()
-    said = [event.scores.top for event in events if isinstance(event, Sampled)]
-    return [logprob for top in said for _, logprob in top]
-
-
 def test_a_part_of_what_was_evicted_is_as_if_it_had_been_computed(model: LlamaModel) -> None:
-    """A prompt that leaves an evicted one in its middle finds the same probabilities as on a cold
-    engine, not only words that happen to be the same; and so does one that shares that again."""
-    stem, cold, run = prompt(300), Run(model, cached=False), Run(model, cells=512)
+    """A prompt that leaves an evicted one in its middle is answered as by a cold engine, and so is
+    one that shares that again."""
+    run = Run(model, cells=512)
     for number in range(3):
         run.ask("long", np.concatenate([prompt(300, number), prompt(100, number + 5)]))
         run.finish()
     for number in (20, 21):
-        tokens = np.concatenate([stem, prompt(20, number)])
-        assert np.allclose(likely(run, tokens), likely(cold, tokens), atol=10 * TOLERANCE)
+        tokens = np.concatenate([prompt(300), prompt(20, number)])
+        ask_likely(run, "part", tokens)
+        assert_as_cold(model, {"part": tokens}, likely(run))
     run.close()
-    cold.close()
+
+
+def test_decodes_that_broke_off_tear_nobody(model: LlamaModel) -> None:
+    """Jobs that come and go on few sequences are answered as if each decode had come to its end."""
+    prompts = {f"s{n}": prompt(20 + 31 * n % 100, n) for n in range(9)}
+    run = Run(model, sequences=4)
+    for name, tokens in prompts.items():
+        ask_likely(run, name, tokens, {"s0": 4, "s2": 9, "s4": 14}.get(name, 30))
+
+    def disturb(turn: int) -> None:
+        if turn % 3 == 2 and turn < 60:
+            run.context.interrupt()
+
+    assert_as_cold(model, prompts, likely(run, disturb))
+    run.close()

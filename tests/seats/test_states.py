@@ -137,8 +137,9 @@ def test_a_full_pool_pauses_and_nobody_loses_work() -> None:
 
 
 @pytest.mark.parametrize("turn", [1, 3, 12, 20])
-def test_a_state_that_went_too_far_begins_again(turn: int) -> None:
-    """What an interrupted decode has computed of a sequence cannot be taken back."""
+def test_a_decode_that_broke_off_has_all_begin_again(turn: int) -> None:
+    """What it has computed of a state cannot be taken back, and nobody can tell whose it has torn:
+    also those who were not in it say what they would have said."""
     hooks = Hooks(fail={turn: Failure(DecodeStatus.INTERRUPTED, rows=2)})
     engine = Engine(hooks=hooks)
     texts = {str(n): prompt(90, n) for n in range(3)}

@@ -117,6 +117,7 @@ class CellPool:
     def __init__(self, size: int, sequences: int) -> None:
         self.size = size
         self.used = 0
+        self._torn = False
         self._held: list[dict[int, Cell]] = [{} for _ in range(sequences)]
         self._histories: list[History | None] = [History() for _ in range(sequences)]
 
@@ -140,6 +141,8 @@ class CellPool:
         """Compute one cell; the caller has checked that there is room."""
         history = self.history(sequence)
         cell = Cell(token, position, history.content_of(token, adapters), {sequence}, adapters)
+        if self._torn:
+            cell.content = hash((cell.content, "torn"))
         self._held[sequence][position] = cell
         self.used += 1
         history.see(cell)
@@ -213,9 +216,18 @@ class CellPool:
         self._histories[sequence] = None
         return True
 
+    def tear(self) -> None:
+        """Leave nothing of what was computed as it was, nor what is from now on until ``clear``."""
+        self._torn = True
+        for sequence, held in enumerate(self._held):
+            self._histories[sequence] = None
+            for cell in held.values():
+                cell.content = hash((cell.content, "torn"))
+
     def clear(self) -> None:
         """Drop every cell."""
         for sequence in range(len(self._held)):
             self._held[sequence] = {}
             self._histories[sequence] = None
         self.used = 0
+        self._torn = False

@@ -41,6 +41,10 @@ from .fake_vocab import CHATML, SIZE, FakeVocabulary
 PEAK = 30.0
 """Logit of the scripted token; all others lie in [0, 1)."""
 
+_BROKEN_OFF = (DecodeStatus.INTERRUPTED, DecodeStatus.ALLOC_FAILED, DecodeStatus.COMPUTE_FAILED)
+"""Where a decode was begun: states, which it moves about, may be left half way, whosever they are
+(llama.cpp src/llama-memory-recurrent.cpp, find_slot)."""
+
 _NOISE = np.random.default_rng(0).random((64, SIZE), np.float32)
 
 
@@ -152,6 +156,8 @@ class FakeContext:
             status, rows = self._verdict(turn, batch)
             if rows:
                 status = self._compute(batch, status, rows)
+            if self.limits.memory.stateful and status in _BROKEN_OFF:
+                self._pool.tear()
             if status is DecodeStatus.NO_ROOM:
                 self.counters.no_room += 1
             return status

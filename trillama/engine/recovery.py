@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from .base import Context
 
 
-def cut_back(context: Context, held: Mapping[int, int]) -> tuple[set[int], set[int]]:
-    """Drop every position past the end of the given sequences.
+def cut_back(context: Context, held: Mapping[int, int]) -> set[int]:
+    """Drop every position past the end of the given sequences, where the memory can.
 
     Args:
         held: sequence ids and the number of positions each should hold.
 
     Returns:
-        ids of sequences whose last position was another one, and of those that the library could
-        not cut: a state forgets nothing.
+        ids of sequences whose last position was another one.
     """
     broken = {
         sequence for sequence, length in held.items() if context.seq_pos_max(sequence) != length - 1
     }
-    lost = {one for one, length in held.items() if not context.seq_remove(one, length)}
-    return broken, lost
+    for sequence, length in held.items():
+        context.seq_remove(sequence, length)
+    return broken

@@ -7,7 +7,7 @@ memory needs done otherwise than another belongs here, out of the batcher's sigh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from ..engine.base import Context, MemoryKind
@@ -177,18 +177,26 @@ class Memory:
             self._context.seq_remove(at, start)
         self._fillers = []
 
-    def cut_back(self, seats: Iterable[Seat]) -> tuple[set[int], list[Seat]]:
+    def cut_back(self, seats: Iterable[Seat], begun: Sequence[Seat]) -> tuple[set[int], list[Seat]]:
         """Bring the library back to what the book says of ``seats`` after a failed decode.
+
+        Args:
+            begun: everybody who is live, if the library began to compute; nobody if it did not.
 
         Returns:
             ids of sequences whose last position was another one, and seats that have to begin
-            again because their state went too far.
+            again. A state may have gone too far; and states are moved about by every decode, those
+            of others too, which is noted before and done while it computes: nobody can tell whose
+            were left half way (llama.cpp src/llama-memory-recurrent.cpp, find_slot). Sequences
+            that begin where they are removed could be torn, too, so all is cleared.
         """
-        held = {seat.place.id: seat for seat in seats}
-        broken, lost = cut_back(self._context, {at: s.place.length for at, s in held.items()})
-        for at in lost:
-            held[at].place.shifted = True
-        return broken, [held[at] for at in lost]
+        broken = cut_back(self._context, {s.place.id: s.place.length for s in seats})
+        spoiled = list(begun) if self._context.limits.memory.stateful else []
+        for seat in spoiled:
+            seat.place.shifted = True
+        if spoiled:
+            self._context.clear()
+        return broken, spoiled
 
     def _apply(self, operations: Iterable[Operation]) -> None:
         carry_out(operations, self._context, self._states)
