@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,23 @@ def test_thinking_can_be_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     text, last = show_answer(records, lambda r: (r["t"], r["c"]), RunOptions(hidethinking=True))
     assert (text, last["c"]) == (long, long)
     assert capsys.readouterr().out == long
+
+
+def broken_off() -> Iterator[dict[str, str]]:
+    yield {"c": "The capital"}
+    raise BadRequest("no more")
+
+
+@pytest.mark.parametrize(("out", "end"), [(Terminal, "capital\n"), (io.StringIO, "capital")])
+def test_trouble_begins_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, out: type[io.StringIO], end: str
+) -> None:
+    """On a terminal, below what was said; what goes into a file gets nothing added."""
+    shown = out()
+    monkeypatch.setattr("sys.stdout", shown)
+    with pytest.raises(BadRequest):
+        show_answer(broken_off(), lambda record: ("", record["c"]), RunOptions())
+    assert shown.getvalue().endswith(end)
 
 
 def test_timings_are_a_table() -> None:

@@ -66,6 +66,8 @@ class Server:
         if word == "restart" and self.restarts:
             self.restarts -= 1
             raise ServerDown
+        if word == "mute":
+            raise CTRL_C
         yield {"message": {"content": f"you said {word}"}}
         if word == "hang":
             raise CTRL_C
@@ -145,6 +147,12 @@ def test_ctrl_c_ends_the_answer_and_not_the_chat(capsys: pytest.CaptureFixture[s
 
     assert server.asked[1] == ["hang", "you said hang", "two"]
     assert "Use Ctrl + d or /bye to exit." in capsys.readouterr().out
+
+
+def test_a_question_stopped_before_its_answer_was_never_asked() -> None:
+    """An empty answer to it would be read by the model with the next question."""
+    server, _ = talk("mute", "two")
+    assert server.asked[1] == ["two"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import msgspec
 
 from trillama.base.durations import format_duration, parse_duration
-from trillama.base.errors import BadRequest
+from trillama.base.errors import BadRequest, TrillamaError
 
 from .console import Wrapper
 
@@ -135,7 +135,7 @@ class Shower:
 
             self._markdown = MarkdownWriter(out, width)
         self._hide = options.hidethinking
-        self._thinking = False
+        self._thinking = self._begun = False
         self._line_open = False
 
     def thinking(self, text: str) -> None:
@@ -145,7 +145,7 @@ class Shower:
         if not self._thinking:
             self._label("Thinking...", GREY)
             self._out.write("\n")
-            self._thinking = True
+            self._thinking = self._begun = True
         self._out.write(text)
         self._line_open = not text.endswith("\n")
 
@@ -158,6 +158,7 @@ class Shower:
             self._label("...done thinking.", PLAIN)
             self._out.write("\n\n")
             self._thinking = False
+        self._begun = True
         (self._markdown or self._out).write(text)
 
     def close(self) -> None:
@@ -166,6 +167,11 @@ class Shower:
             self._markdown.close()
         if self._thinking:
             self._style(PLAIN)
+
+    def break_off(self) -> None:
+        """End the line that was begun, on a terminal; what goes into a file ends where it ends."""
+        if self._terminal and self._begun:
+            self._out.write("\n")
 
     def _label(self, text: str, after: str) -> None:
         self._style(GREY + BOLD)
@@ -203,7 +209,7 @@ def show_answer(
     pick: Callable[[dict[str, Any]], tuple[str, str]],
     options: RunOptions,
 ) -> tuple[str, dict[str, Any]]:
-    """Print a stream of records; Ctrl-C ends it quietly.
+    """Print a stream of records; Ctrl-C ends it quietly, and trouble begins a line of its own.
 
     Args:
         pick: thinking and text of a record.
@@ -221,6 +227,9 @@ def show_answer(
             last = record
     except KeyboardInterrupt:
         records.close()  # type: ignore[attr-defined]  # generators have it, iterators need not
+    except TrillamaError:
+        shower.break_off()
+        raise
     finally:
         shower.close()
     return "".join(parts), last

@@ -88,7 +88,8 @@ def _answer(talk: Conversation, text: str) -> None:
         print("\n")
         return
     print("\n")
-    talk.messages += [question, said("assistant", answer)]
+    if answer or talk.last.get("done"):  # neither question nor answer of what was stopped before
+        talk.messages += [question, said("assistant", answer)]
     if talk.options.verbose:
         sys.stderr.write(statistics(talk.last))
 
