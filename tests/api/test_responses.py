@@ -116,6 +116,20 @@ async def test_reasoning_is_an_item_of_its_own(build: Callable[..., Any]) -> Non
     assert added == [0, 1]
 
 
+async def test_log_probabilities_make_no_items(build: Callable[..., Any]) -> None:
+    """Reasoning stays one item where they are asked for; they are those of the message alone."""
+    house = await build(THINKER, script=fixed("<think>so much</think>42"))
+    whole = await create(house, top_logprobs=1)
+    _, response = await streamed(house, top_logprobs=1)
+
+    for found in (whole, response):
+        reasoning, message = found.output
+        assert (reasoning.type, reasoning.summary[0].text) == ("reasoning", "so much")
+        text = "".join(entry.token for entry in message.content[0].logprobs)
+        assert (message.type, found.output_text, text[-2:]) == ("message", "42", "42")
+        assert "much" not in text
+
+
 async def test_a_round_trip_of_tools(build: Callable[..., Any]) -> None:
     """Calls are items; the result, sent with the earlier response's id, leads to an answer."""
     call = '<tool_call>{"name": "w", "arguments": {"city": "Oslo"}}</tool_call>'

@@ -18,7 +18,7 @@ import trio
 from quart import Response
 
 from ..base.events import Usage
-from ..base.turns import Chosen, Finished, Piece, TurnEvent, TurnRequest
+from ..base.turns import Chosen, Finished, Piece, TurnEvent, TurnRequest, joined
 from . import streaming
 from .callers import caller
 from .connection import visit
@@ -37,8 +37,8 @@ class Records(Writer[Event], Protocol):
         """The engine has the prompt; from now on ``usage`` counts what is known of it."""
         ...
 
-    def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
-        """The one object of answers that are not streamed."""
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
+        """The one object of answers that are not streamed, of each all events."""
         ...
 
 
@@ -71,47 +71,38 @@ async def begin(desk: Desk, turns: Sequence[TurnRequest]) -> list[Turn]:
     ]
 
 
-def joined(events: Sequence[TurnEvent]) -> tuple[Piece, Finished]:
-    """All that was said as one piece, and how it ended."""
-    pieces = [event for event in events if isinstance(event, Piece)]
-    (end,) = (event for event in events if isinstance(event, Finished))
-    said = Piece(
-        "".join(piece.content for piece in pieces),
-        "".join(piece.thinking for piece in pieces),
-        tuple(call for piece in pieces for call in piece.tool_calls),
-        tuple(logprob for piece in pieces for logprob in piece.logprobs),
-    )
-    return said, end
-
-
 async def read_whole(turn: Turn) -> tuple[Piece, Finished]:
     """Read ``turn`` to its end and close it.
 
     Raises:
         TrillamaError: what ended the answer.
     """
+    return joined(await _read(turn))
+
+
+async def _read(turn: Turn) -> list[TurnEvent]:
     events: list[TurnEvent] = []
     while more := await turn.receive_many():
         events += more
     turn.close()
-    return joined(events)
+    return events
 
 
-async def read_all(turns: Sequence[Turn]) -> list[tuple[Piece, Finished]]:
+async def read_all(turns: Sequence[Turn]) -> list[list[TurnEvent]]:
     """Read all to their ends, side by side: one that nobody reads would have to pause.
 
     Raises:
         TrillamaError: what ended one of them.
     """
     if len(turns) == 1:
-        return [await read_whole(turns[0])]
+        return [await _read(turns[0])]
     source = Choices(turns)
     events: list[list[TurnEvent]] = [[] for _ in turns]
     while more := await source.receive_many():
         for chosen in more:
             events[chosen.index].append(chosen.event)
     source.close()
-    return [joined(found) for found in events]
+    return events
 
 
 class Choices:

@@ -7,6 +7,7 @@ records; nothing between the two knows which dialect it was.
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -156,6 +157,22 @@ class Finished:
 
 
 TurnEvent: TypeAlias = Piece | Finished
+
+
+def joined(events: Sequence[TurnEvent]) -> tuple[Piece, Finished]:
+    """All that was said as one piece, and how it ended."""
+    (end,) = (event for event in events if isinstance(event, Finished))
+    return merged([event for event in events if isinstance(event, Piece)]), end
+
+
+def merged(pieces: Sequence[Piece]) -> Piece:
+    """Pieces that follow one another as one."""
+    return Piece(
+        "".join(piece.content for piece in pieces),
+        "".join(piece.thinking for piece in pieces),
+        tuple(call for piece in pieces for call in piece.tool_calls),
+        tuple(logprob for piece in pieces for logprob in piece.logprobs),
+    )
 
 
 @dataclass(frozen=True, slots=True)

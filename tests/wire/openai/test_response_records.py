@@ -7,10 +7,11 @@ from typing import Any
 
 from hypothesis import given
 
-from tests.support.answers import answers, whole
+from tests.support.answers import answers
 from trillama.base.errors import EngineError
-from trillama.base.messages import Message
-from trillama.base.turns import Finished, Piece
+from trillama.base.events import StopReason, Usage
+from trillama.base.messages import Message, ToolCall, ToolFunction
+from trillama.base.turns import Candidate, Finished, Piece, TokenLogprob
 from trillama.wire.openai.records import Heading
 from trillama.wire.openai.response_records import ResponseRecords
 from trillama.wire.openai.responses import ResponsesRequest
@@ -64,14 +65,6 @@ def text_of(item: dict[str, Any]) -> str:
     return "".join(part["text"] for part in parts)
 
 
-def joined(output: list[dict[str, Any]], kind: str) -> Any:
-    """All items of a kind together; calls by name."""
-    mine = [item for item in output if item["type"] == kind]
-    if kind == "function_call":
-        return [(item["name"], item["call_id"], item["arguments"]) for item in mine]
-    return "".join(map(text_of, mine))
-
-
 @given(answers)
 def test_a_stream_builds_the_whole_response(said: tuple[list[Piece], Finished]) -> None:
     """Text, reasoning, calls, status and counts; one first event and one last."""
@@ -79,7 +72,7 @@ def test_a_stream_builds_the_whole_response(said: tuple[list[Piece], Finished]) 
     kept: list[tuple[dict[str, Any], Message]] = []
     writer = records(kept)
     events = documents(b"".join(writer.write([event]) for event in (*each, end)))
-    response = json.loads(records([]).whole([(whole(each), end)]))
+    response = json.loads(records([]).whole([(*each, end)]))
     items = built(events)
     last = events[-1]["response"]
 
@@ -89,8 +82,7 @@ def test_a_stream_builds_the_whole_response(said: tuple[list[Piece], Finished]) 
     ]
     assert [item["done"] for item in items] == last["output"]
     assert [item["said"] for item in items] == list(map(text_of, last["output"]))
-    for kind in ("reasoning", "message", "function_call"):
-        assert joined(last["output"], kind) == joined(response["output"], kind)
+    assert last["output"] == response["output"]
     assert (last["status"], last["usage"]) == (response["status"], response["usage"])
     ((_, message),) = kept
     assert message.content == "".join(piece.content for piece in each)
@@ -109,3 +101,36 @@ def test_trouble_is_the_last_event_wherever_it_comes() -> None:
         assert events[-1]["type"] == "response.failed"
         assert events[-1]["response"]["error"]["message"] == "broken"
     assert kept == []
+
+
+def test_log_probabilities_are_of_what_a_message_says() -> None:
+    """Those of reasoning and of calls have no place in it, and no item is made for their sake."""
+    score = (TokenLogprob(Candidate(1, b"x", -1.0)),)
+    call = ToolCall(ToolFunction("f", {}), "c")
+    said = [
+        Piece(thinking="a", logprobs=score),
+        Piece(thinking="b", logprobs=score),
+        Piece("c", logprobs=score),
+        Piece("d", logprobs=score),
+        Piece(tool_calls=(call,), logprobs=score),
+        Piece(logprobs=score),
+    ]
+    end = Finished(reason=StopReason.STOP, usage=Usage())
+    writer = records([])
+    streamed = documents(b"".join(writer.write([event]) for event in (*said, end)))
+    response = json.loads(records([]).whole([(*said, end)]))
+
+    for output in (streamed[-1]["response"]["output"], response["output"]):
+        assert [item["type"] for item in output] == ["reasoning", "message", "function_call"]
+        (part,) = output[1]["content"]
+        assert (part["text"], len(part["logprobs"])) == ("cd", 2)
+
+
+def test_a_token_without_text_still_has_its_log_probability() -> None:
+    """Where nothing else was said, and at the end of a message."""
+    score = (TokenLogprob(Candidate(1, b"\xc3", -1.0)),)
+    end = Finished(reason=StopReason.LENGTH, usage=Usage())
+    for said in ([], [Piece("c", logprobs=score)]):
+        response = json.loads(records([]).whole([(*said, Piece(logprobs=score), end)]))
+        (item,) = response["output"]
+        assert len(item["content"][0]["logprobs"]) == len(said) + 1

@@ -14,7 +14,7 @@ from typing import Any
 from ...base.errors import TrillamaError
 from ...base.events import StopReason, Usage
 from ...base.messages import ToolCall
-from ...base.turns import Chosen, Finished, Piece, TurnEvent
+from ...base.turns import Chosen, Finished, TurnEvent, joined
 from .. import sse
 from ..gojson import encode, encode_text
 from .errors import error_event
@@ -83,9 +83,10 @@ class MessageRecords:
         """Events of the stream for events that came together."""
         return self._start() + b"".join([self._one(event) for event in events])
 
-    def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
         """The message of an answer that is not streamed."""
-        ((said, end),) = answers
+        (events,) = answers
+        said, end = joined(events)
         content: list[dict[str, Any]] = []
         if said.thinking:
             content.append({"type": "thinking", "thinking": said.thinking, "signature": ""})

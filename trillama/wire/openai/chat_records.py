@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...base.turns import Finished, Piece
+from ...base.turns import Finished, Piece, TurnEvent, joined
 from ..gojson import encode, encode_text
 from .logprobs import chat_logprobs
 from .records import ChoiceRecords, Heading, call_objects, common_fields, finish_reason
@@ -65,10 +65,11 @@ class ChatRecords(ChoiceRecords):
         super().__init__(fields, "chat.completion.chunk", choices, includes_usage=includes_usage)
         self._choices = [_Choice(self._opening, index) for index in range(choices)]
 
-    def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
         """The one object of answers that are not streamed."""
-        choices = [_whole_choice(at, said, end) for at, (said, end) in enumerate(answers)]
-        return self._whole("chat.completion", choices, (end for _, end in answers))
+        found = list(map(joined, answers))
+        choices = [_whole_choice(at, said, end) for at, (said, end) in enumerate(found)]
+        return self._whole("chat.completion", choices, (end for _, end in found))
 
 
 def _whole_choice(index: int, said: Piece, end: Finished) -> dict[str, Any]:

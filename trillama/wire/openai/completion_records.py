@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...base.turns import Finished, Piece
+from ...base.turns import Finished, Piece, TurnEvent, joined
 from ..gojson import encode, encode_text
 from .logprobs import completion_logprobs, text_length
 from .records import ChoiceRecords, Heading, common_fields, finish_reason
@@ -57,12 +57,13 @@ class CompletionRecords(ChoiceRecords):
         self._echoes = echoes
         self._choices = [_Choice(self._opening, at, echo) for at, echo in enumerate(echoes)]
 
-    def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
         """The one object of answers that are not streamed."""
+        found = list(map(joined, answers))
         choices = [
-            _whole_choice(at, self._echoes[at], said, end) for at, (said, end) in enumerate(answers)
+            _whole_choice(at, self._echoes[at], said, end) for at, (said, end) in enumerate(found)
         ]
-        return self._whole("text_completion", choices, (end for _, end in answers))
+        return self._whole("text_completion", choices, (end for _, end in found))
 
 
 def _whole_choice(index: int, echo: str, said: Piece, end: Finished) -> dict[str, Any]:

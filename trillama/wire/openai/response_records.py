@@ -3,18 +3,20 @@
 One machine for both: a whole response is what is left when the stream's events are thrown away.
 Items follow one another; each is opened, filled and closed before the next, under an index of its
 own. The last event is ``response.completed``, ``.incomplete`` at the limit, or ``.failed``.
+Log-probabilities have a place in messages alone; those of reasoning and of calls are not told.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...base.errors import TrillamaError
 from ...base.events import StopReason, Usage
 from ...base.messages import Message, ToolCall
-from ...base.turns import Chosen, Finished, Piece, TurnEvent
+from ...base.turns import Chosen, Finished, Piece, TurnEvent, merged
 from .. import sse
 from ..gojson import encode, encode_text
 from .logprobs import chat_logprobs
@@ -60,12 +62,10 @@ class ResponseRecords:
         """Events of the stream for events that came together."""
         return self._start() + b"".join([self._one(event) for event in events])
 
-    def whole(self, answers: Sequence[tuple[Piece, Finished]]) -> bytes:
+    def whole(self, answers: Sequence[Sequence[TurnEvent]]) -> bytes:
         """The one object of a response that is not streamed."""
-        ((said, end),) = answers
-        first = Piece(thinking=said.thinking)
-        self.write([first, Piece(said.content, logprobs=said.logprobs)])
-        self.write([Piece(tool_calls=said.tool_calls), end])
+        (events,) = answers
+        self.write(list(_runs(events)))
         return encode(self._response)
 
     def error(self, error: TrillamaError) -> bytes:
@@ -101,9 +101,14 @@ class ResponseRecords:
             return self._finish(event)
         self._said.append(event)
         said = self._reason(event.thinking) if event.thinking else b""
-        if event.content or event.logprobs:
+        if event.content or (event.logprobs and self._may_speak(event)):
             said += self._speak(event)
         return said + b"".join([self._call(call) for call in event.tool_calls])
+
+    def _may_speak(self, event: Piece) -> bool:
+        """Tokens without text belong to the message that is open, or would be the first thing."""
+        silent = not (event.thinking or event.tool_calls)
+        return silent and (self._kind == "message" or not (self._kind or self._output))
 
     # -- items ------------------------------------------------------------------------------------
 
@@ -240,6 +245,22 @@ class ResponseRecords:
                 for call, item in zip(made, calls, strict=True)
             ),
         )
+
+
+def _run_of(event: TurnEvent) -> str:
+    """What an event goes on with, where it does nothing else."""
+    if isinstance(event, Finished) or event.tool_calls or (event.thinking and event.content):
+        return ""
+    return "thinking" if event.thinking else "content" if event.content else ""
+
+
+def _runs(events: Sequence[TurnEvent]) -> Iterator[TurnEvent]:
+    """``events`` with those of one item as one, for nobody reads what is between them."""
+    for kind, run in itertools.groupby(events, _run_of):
+        if kind:
+            yield merged([event for event in run if isinstance(event, Piece)])
+        else:
+            yield from run
 
 
 def _part(text: str, logprobs: list[Any]) -> dict[str, Any]:
