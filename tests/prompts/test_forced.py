@@ -156,6 +156,55 @@ def test_bound_calls_are_read(name: str) -> None:
             assert not accepts(rule, f"Hello {spelled(envelope, wrong)}"), wrong
 
 
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+LOOSE: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
+    "no parameters": ({}, {}, {"city": "x"}),
+    "nothing in them": ({"parameters": {}}, {}, {"city": "x"}),
+    "null": ({"parameters": None}, {}, {"city": "x"}),
+    "no type": ({"parameters": {"properties": CITY["properties"]}}, {"city": "x"}, {"more": 1}),
+    "or null": ({"parameters": CITY | {"type": ["object", "null"]}}, {"city": "x"}, {}),
+    "null members": (
+        {"parameters": CITY | {"$defs": None, "additionalProperties": None}}, {"city": "x"}, {},
+    ),
+    "a reference": (
+        {"parameters": {"$ref": "#/definitions/A~1b", "definitions": {"A/b": CITY}}},
+        {"city": "x"},
+        {"city": "x", "more": 1},
+    ),
+    "all of": ({"parameters": {"allOf": [CITY]}}, {"city": "x"}, {}),
+    "any of": ({"parameters": {"anyOf": [CITY, {"type": "null"}]}}, {"city": "x"}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOOSE)
+def test_arguments_are_an_object_whatever_a_definition_says(case: str) -> None:
+    """What is left out, or said in a roundabout way; a text, a list or null are no arguments."""
+    definition, right, wrong = LOOSE[case]
+    offered = [{"type": "function", "function": {"name": "f", **definition}}]
+    strict, free = forced(HERMES, offered, REQUIRED, {}), bound(HERMES, offered, {})
+    call = '<tool_call>\n{"name": "f", "arguments": %s}\n</tool_call>'
+
+    for rule in (strict, free):
+        assert accepts(rule, call % json.dumps(right))
+        for value in ("text", [1], None, 1):
+            assert not accepts(rule, call % json.dumps(value)), value
+    assert not accepts(strict, call % json.dumps(wrong))
+
+
+def test_keys_behind_a_reference_are_known() -> None:
+    """Where a family writes each argument by itself, and where its values are read."""
+    schema = {"$ref": "#/$defs/A", "$defs": {"A": CITY}}
+    offered = [{"type": "function", "function": {"name": "get_weather", "parameters": schema}}]
+    call = ("get_weather", {"city": "5"})
+
+    for family in FAMILIES.values():
+        rule = forced(family, offered, REQUIRED, {})
+        for envelope in family.envelopes:
+            text = spelled(envelope, [call])
+            assert accepts(rule, text), text
+            assert told(family.parser(Tools(offered)), [text]).calls == (call,)
+
+
 def test_nothing_is_bound_where_no_mark_shows_a_call() -> None:
     """Bare JSON may be an answer; and without tools there is no call."""
     assert bound(generic("{"), OFFERED, {}) is None

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from trillama.base.turns import Piece
 
 NOTHING = Piece()
+MOST_REFERENCES = 8
+"""References that are followed one behind the other; they may go in a circle."""
 
 
 class Malformed(Exception):
@@ -53,7 +55,7 @@ class Tools:
     def __init__(self, definitions: Iterable[Mapping[str, Any]] = ()) -> None:
         functions = [one.get("function") for one in definitions]
         self._schemas = {
-            str(one.get("name", "")): _object(one.get("parameters"))
+            str(one.get("name", "")): arguments_schema(one)
             for one in functions
             if isinstance(one, Mapping)
         }
@@ -71,6 +73,32 @@ class Tools:
         """JSON types that a parameter is declared with; none where nothing is declared."""
         properties = _object(self._schemas.get(function, {}).get("properties"))
         return frozenset(_types(properties.get(parameter)))
+
+
+def arguments_schema(function: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function's arguments have to be: an object, whatever its definition leaves out.
+
+    A schema that only refers to one of its own definitions is that one; null means absent.
+    """
+    schema = dict(_object(function.get("parameters")))
+    for _ in range(MOST_REFERENCES):
+        found = _referred(schema)
+        if not found:
+            break
+        del schema["$ref"]
+        schema |= found
+    return {key: part for key, part in schema.items() if part is not None} | {"type": "object"}
+
+
+def _referred(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the root of a schema refers to within itself; empty for nothing."""
+    pointer = schema.get("$ref")
+    if not isinstance(pointer, str) or not pointer.startswith("#/"):
+        return {}
+    found: Any = schema
+    for part in pointer[2:].split("/"):
+        found = _object(found).get(part.replace("~1", "/").replace("~0", "~"))
+    return _object(found)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from trillama.base.constraints import Constraint, ConstraintKind
 from trillama.base.errors import BadRequest, Unsupported
 from trillama.base.turns import ToolChoice, ToolMode
 
+from .contract import arguments_schema
 from .envelope import Envelope
 from .family import Family
 
@@ -32,6 +33,8 @@ _RULES = {
     "lenient": True,
 }
 _TEXTUAL = {"string", "null"}
+_COMBINED = {"$ref", "allOf", "anyOf", "oneOf"}
+"""Keywords by which properties come from elsewhere; to allow no others would forbid these."""
 
 
 def forced(
@@ -196,12 +199,13 @@ class _Writer:
         """The rules of one function's calls."""
         name = json.dumps(function["name"], ensure_ascii=False)[1:-1]
         before = self.text(envelope.before.replace("{name}", name))
-        schema = _object(function.get("parameters"))
-        if schema.get("properties") or not self._loose:
+        schema = arguments_schema(function)
+        closed = schema.get("properties") or not self._loose
+        if closed and not _COMBINED & schema.keys():
             schema = {"additionalProperties": False, **schema}
         if not envelope.key:
             yield f"call_{rule}: {before} arguments_{rule} {self.text(envelope.after)}"
-            yield f"arguments_{rule}: %json {_json(schema or {'type': 'object'})}"
+            yield f"arguments_{rule}: %json {_json(schema)}"
             return
         required = set(_list(schema.get("required")))
         keys: list[str] = []
