@@ -170,3 +170,23 @@ async def test_a_renderer_that_is_not_there_is_named(build: Callable[..., Any]) 
     assert 'the renderer "qwen3-coder"' in refused.json()["error"]
     text = await rendered(house, "/api/generate", model="j", prompt="x")
     assert text.startswith("<|im_start|>user")
+
+
+SAY = [{"role": "user", "content": "x"}]
+BARE: dict[str, dict[str, Any]] = {
+    "/api/chat": {"messages": SAY, "tools": [{"function": {"name": "f"}}], "stream": False},
+    "/v1/chat/completions": {"messages": SAY, "tools": [{"function": {"name": "f"}}]},
+    "/v1/responses": {"input": "x", "tools": [{"type": "function", "name": "f"}]},
+    "/v1/messages": {"messages": SAY, "tools": [{"name": "f"}], "max_tokens": 9},
+}
+
+
+@pytest.mark.parametrize("path", BARE)
+async def test_a_tool_may_say_nothing_but_its_name(build: Callable[..., Any], path: str) -> None:
+    """In every dialect, also where the template goes through its parameters."""
+    walk = "{% for t in tools %}{% for k in t.function.parameters.properties.items() %}"
+    shown = walk + "{% endfor %}{% endfor %}<tool_call></tool_call>"
+    able = model("m", capabilities=("completion", "tools"), chat_template=shown)
+    reply = await ask(await build(able), "POST", path, {"model": "m", **BARE[path]})
+
+    assert reply.status == 200, reply.body

@@ -65,7 +65,8 @@ def test_definitions_reach_the_template_as_they_are() -> None:
     }
     tool = {"type": "function", "function": {"name": "f", "parameters": schema, "strict": True}}
     (kept,) = read(tools=[tool]).tools
-    (bare,) = read(tools=[{"function": {"name": "f", "parameters": {"type": None}}}]).tools
+    nulls = {"name": "f", "description": None, "parameters": {"type": None}}
+    (bare,) = read(tools=[{"type": None, "function": nulls}]).tools
 
     assert json.dumps(kept) == json.dumps(tool)
     assert bare == {

@@ -1,4 +1,4 @@
-"""Tool definitions of the native dialect.
+"""Tool definitions: those of the native dialect, and what those of every dialect have in common.
 
 Types are checked as Ollama checks them, with its texts. Unlike there nothing is dropped: a schema
 reaches the template as the client wrote it. What no template could do anything with, a tool without
@@ -7,6 +7,7 @@ a name, is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..base.errors import BadRequest
@@ -86,10 +87,23 @@ def tool(value: Any, place: Place) -> dict[str, Any]:
     function = _TOOL(value, place).get("function") or {}
     if not function.get("name"):
         raise BadRequest("a tool has no function.name")
-    parameters = function.get("parameters") or {}
-    given = {key: part for key, part in parameters.items() if part is not None}
+    return completed(value)
+
+
+def completed(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition that has a function, with the parts that templates rely on.
+
+    What is null is left out: a template would show it to the model, or trip over it.
+    """
+    function = _given(definition["function"])
+    given = _given(function.get("parameters", {}))
     filled = given | {key: part for key, part in _EMPTY.items() if key not in given}
-    return {"type": "function", **value, "function": {**function, "parameters": filled}}
+    function["parameters"] = filled
+    return {"type": "function", **_given(definition), "function": function}
+
+
+def _given(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: part for key, part in members.items() if part is not None}
 
 
 tools = goshape.list_of(tool, "api.Tools")

@@ -17,7 +17,8 @@ from trillama.base.turns import ToolChoice, ToolMode, TurnRequest
 from trillama.wire.openai.chat import LABELS, REFUSED, ChatRequest, chat_turns, read_chat
 
 BASE: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-TOOL = {"type": "function", "function": {"name": "w", "parameters": {"type": "object"}}}
+PARAMETERS = {"type": "object", "properties": {}}
+TOOL = {"type": "function", "function": {"name": "w", "parameters": PARAMETERS}}
 SCHEMA = {"type": "object", "properties": {"b": {}, "a": {}}}
 
 

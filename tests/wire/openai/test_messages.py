@@ -10,7 +10,7 @@ import pytest
 
 from trillama.base.errors import BadField, UnsupportedField
 from trillama.base.messages import Message, ToolCall, ToolFunction
-from trillama.wire.openai.messages import ChatMessage, conversation
+from trillama.wire.openai.messages import ChatMessage, conversation, tool_definitions
 
 PICTURE = "data:image/png;base64," + base64.b64encode(b"png").decode()
 CALL = {"id": "c1", "type": "function", "function": {"name": "w", "arguments": '{"b":1,"a":2}'}}
@@ -47,6 +47,29 @@ def test_calls_and_their_results() -> None:
         Message("tool", "18", tool_name="w", tool_call_id="c1"),
         Message("assistant", "so", thinking="ha"),
     )
+
+
+def test_null_in_a_call_means_not_sent() -> None:
+    """As everywhere: the call has no id, its kind is the only one, and nothing was handed over."""
+    function = {"name": "w", "arguments": None}
+    (found,) = neutral(
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": None, "type": None, "function": function}],
+        }
+    )
+
+    assert found.tool_calls == (ToolCall(ToolFunction("w", {})),)
+
+
+def test_null_in_a_definition_means_not_sent() -> None:
+    """A template would show it, and some would call a tool \"None\"."""
+    function = {"name": "w", "description": None, "parameters": None, "strict": None}
+    (found,) = tool_definitions([{"type": None, "function": function}], "tools")
+
+    parameters = {"type": "object", "properties": {}}
+    assert found == {"type": "function", "function": {"name": "w", "parameters": parameters}}
 
 
 def test_a_refusal_is_what_was_said() -> None:

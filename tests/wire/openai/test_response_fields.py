@@ -24,7 +24,8 @@ from trillama.wire.openai.responses import (
 
 BASE: dict[str, Any] = {"model": "m", "input": "x"}
 TOOL = {"type": "function", "name": "w", "parameters": {"type": "object"}, "strict": True}
-NEUTRAL = ({"type": "function", "function": {"name": "w", "parameters": {"type": "object"}}},)
+PARAMETERS = {"type": "object", "properties": {}}
+NEUTRAL = ({"type": "function", "function": {"name": "w", "parameters": PARAMETERS}},)
 SCHEMA = {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}
 HERE = "tests/api/test_responses.py"
 

@@ -14,6 +14,7 @@ import msgspec
 from ...base.errors import BadField, BadRequest, UnsupportedField
 from ...base.messages import Message, ToolCall, ToolFunction
 from ..media import data_url
+from ..tools import completed
 
 
 class Part(msgspec.Struct, kw_only=True):
@@ -29,14 +30,14 @@ class CalledFunction(msgspec.Struct, kw_only=True):
     """What an assistant called; arguments are a JSON object in a string."""
 
     name: str
-    arguments: str = "{}"
+    arguments: str | None = None
 
 
 class MadeCall(msgspec.Struct, kw_only=True):
     """One call of an assistant message."""
 
-    id: str = ""
-    type: str = "function"
+    id: str | None = None
+    type: str | None = None
     function: CalledFunction | None = None
 
 
@@ -127,10 +128,11 @@ def tool_calls(calls: Sequence[MadeCall], place: str) -> tuple[ToolCall, ...]:
     """Calls with their arguments as objects."""
     found: list[ToolCall] = []
     for at, call in enumerate(calls):
-        if call.type != "function" or call.function is None:
+        if call.type not in (None, "function") or call.function is None:
             raise UnsupportedField(f"{place}[{at}].type", f"no tool call of type {call.type!r:.40}")
-        arguments = call_arguments(call.function.arguments, f"{place}[{at}].function.arguments")
-        found.append(ToolCall(ToolFunction(call.function.name, arguments, at), call.id))
+        text, here = call.function.arguments or "", f"{place}[{at}].function.arguments"
+        function = ToolFunction(call.function.name, call_arguments(text, here), at)
+        found.append(ToolCall(function, call.id or ""))
     return tuple(found)
 
 
@@ -153,8 +155,8 @@ def tool_definitions(tools: Sequence[Mapping[str, Any]], place: str) -> tuple[di
     """
     for at, tool in enumerate(tools):
         here = f"{place}[{at}]"
-        kind = tool.get("type", "function")
-        if kind != "function":
+        kind = tool.get("type")
+        if kind not in (None, "function"):
             raise UnsupportedField(f"{here}.type", f"no tool of type {kind!r:.40}")
         function = tool.get("function")
         if not isinstance(function, dict):
@@ -163,7 +165,7 @@ def tool_definitions(tools: Sequence[Mapping[str, Any]], place: str) -> tuple[di
     names = [tool["function"]["name"] for tool in tools]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BadRequest(f"two tools have the name {twice[0]!r:.80}")
-    return tuple({"type": "function", **tool} for tool in tools)
+    return tuple(map(completed, tools))
 
 
 def check_function(function: Mapping[str, Any], place: str) -> None:

@@ -13,6 +13,7 @@ from ...base.turns import TurnRequest
 from ..adapters import adapter_choices
 from ..goshape import Refusals
 from ..requests import RequestReader, refuse
+from ..tools import completed
 from .chat import MAX_TOP_LOGPROBS, STREAM_REFUSED, tool_choice
 from .items import Item, conversation
 from .messages import check_function
@@ -182,8 +183,8 @@ def _tools(tools: list[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
         if any(one["function"]["name"] == tool["name"] for one in found):
             raise BadField(f"tools[{at}].name", f"two tools have the name {tool['name']!r:.80}")
         names = ("name", "description", "parameters")
-        function = {name: tool[name] for name in names if tool.get(name) is not None}
-        found.append({"type": "function", "function": function})
+        function = {name: tool[name] for name in names if name in tool}
+        found.append(completed({"function": function}))
     return tuple(found)
 
 
