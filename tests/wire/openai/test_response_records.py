@@ -13,8 +13,9 @@ from trillama.base.events import StopReason, Usage
 from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.base.turns import Candidate, Finished, Piece, TokenLogprob
 from trillama.wire.openai.records import Heading
+from trillama.wire.openai.response_objects import response_object
 from trillama.wire.openai.response_records import ResponseRecords
-from trillama.wire.openai.responses import ResponsesRequest
+from trillama.wire.openai.responses import ResponsesRequest, read_response
 
 LAST = ("response.completed", "response.incomplete", "response.failed")
 
@@ -87,6 +88,17 @@ def test_a_stream_builds_the_whole_response(said: tuple[list[Piece], Finished]) 
     ((_, message),) = kept
     assert message.content == "".join(piece.content for piece in each)
     assert len(message.tool_calls) == sum(len(piece.tool_calls) for piece in each)
+
+
+def test_the_format_is_told_as_it_was_asked_for() -> None:
+    """With its labels: clients of typed languages cannot read a schema without a name."""
+    wanted = {"type": "json_schema", "name": "n", "description": "d", "schema": {}, "strict": True}
+    asked = {"model": "m", "input": "x", "text": {"format": wanted}}
+    request = read_response(json.dumps(asked).encode())
+    plain = response_object(Heading("1", "m", 5), ResponsesRequest(model="m"))
+
+    assert response_object(Heading("1", "m", 5), request)["text"] == {"format": wanted}
+    assert plain["text"] == {"format": {"type": "text"}}
 
 
 def test_trouble_is_the_last_event_wherever_it_comes() -> None:

@@ -42,10 +42,13 @@ class ResponseReasoning(msgspec.Struct, kw_only=True):
 
 
 class TextFormat(msgspec.Struct, kw_only=True):
-    """What the answer has to look like."""
+    """What the answer has to look like; its labels are told again in the response."""
 
     type: str
+    name: str | None = None
+    description: str | None = None
     schema: Any = None
+    strict: bool | None = None
 
 
 class TextConfig(msgspec.Struct, kw_only=True):
