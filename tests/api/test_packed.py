@@ -55,6 +55,15 @@ async def test_what_is_not_taken_is_refused_by_name(
     assert f"'{encoding}'" in reply.body.decode()
 
 
+@pytest.mark.parametrize("encoding", PACKERS)
+def test_a_body_may_be_packed_in_parts(encoding: str) -> None:
+    """One behind the other, as both formats allow."""
+    pack = PACKERS[encoding]
+    packed = b"".join(pack(part) for part in (BODY[:9], b"", BODY[9:]))
+
+    assert unpacked(packed, encoding, len(BODY)) == BODY
+
+
 async def test_identity_is_none(build: Callable[..., Any]) -> None:
     """Everywhere."""
     reply = await ask(await build(), "POST", "/api/chat", BODY, "Content-Encoding: Identity")

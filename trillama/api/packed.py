@@ -17,6 +17,8 @@ DIALECTS = "/v1/"
 """Where the paths begin that take packed bodies."""
 
 CHUNK = 1 << 20
+MEMBER = b"\x1f\x8b"
+"""How a member of a gzip begins; there may be several, one behind the other."""
 WINDOW = 8 << 20
 """Bytes that zstd may look back; frames that want more are refused."""
 
@@ -25,9 +27,11 @@ def _gzip(data: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj(wbits=31)
     rest = data
     try:
-        while rest and not unpacker.eof:
+        while rest:
             yield unpacker.decompress(rest, CHUNK)
             rest = unpacker.unconsumed_tail
+            if unpacker.eof and unpacker.unused_data.startswith(MEMBER):
+                rest, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
     except zlib.error:
         raise BadRequest("the request body is no gzip, though it says so") from None
     if not unpacker.eof:
