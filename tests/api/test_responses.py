@@ -11,7 +11,7 @@ import pytest
 from tests.support.clients import with_openai
 from tests.support.house import House, ask, model
 from trillama.api.responses import Kept, ResponseNotFound, Shelf
-from trillama.base.messages import Message
+from trillama.base.messages import Message, ToolCall, ToolFunction
 from trillama.engine.base import Batch
 from trillama.engine.fake import babble, fixed, replies
 
@@ -207,9 +207,12 @@ def test_the_shelf_is_bounded() -> None:
     with pytest.raises(ResponseNotFound):
         shelf.get("b")
 
-    shelf.put("huge", Kept(b"x" * 6000, ()))
-    with pytest.raises(ResponseNotFound):
-        shelf.get("huge")
+    called = Message("assistant", "", tool_calls=(ToolCall(ToolFunction("f", {"x": "y" * 6000})),))
+    for huge in (Kept(b"x" * 6000, ()), Kept(b"x", (called,))):
+        shelf.put("huge", huge)
+        with pytest.raises(ResponseNotFound):
+            shelf.get("huge")
+    assert shelf.get("a") == small, "what nobody can keep makes nobody leave"
     shelf.put("d", small)
     shelf.drop("d")
     with pytest.raises(ResponseNotFound):

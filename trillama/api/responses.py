@@ -59,7 +59,9 @@ class Kept:
 
 
 def _size(message: Message) -> int:
-    return 200 + 4 * (len(message.content) + len(message.thinking)) + sum(map(len, message.images))
+    calls = sum(len(str(call)) for call in message.tool_calls)
+    texts = len(message.content) + len(message.thinking) + calls
+    return 200 + 4 * texts + sum(map(len, message.images))
 
 
 class Shelf:
@@ -72,9 +74,12 @@ class Shelf:
         self._bytes = 0
 
     def put(self, id: str, kept: Kept) -> None:  # noqa: A002
-        """Keep one; the oldest make room."""
+        """Keep one; the oldest make room. One that is larger than all room is not kept."""
+        size = kept.size
+        if size > self._most_bytes:
+            return
         self._kept[id] = kept
-        self._bytes += kept.size
+        self._bytes += size
         while len(self._kept) > self._most or self._bytes > self._most_bytes:
             _, gone = self._kept.popitem(last=False)
             self._bytes -= gone.size
