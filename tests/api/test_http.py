@@ -180,6 +180,27 @@ def test_paths_are_cleaned_as_go_does(path: str, clean: str) -> None:
     assert clean == clean_path(clean)
 
 
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://localhost/api/version", 200),
+        ("HTTP://127.0.0.1:11434/api/version?x=y", 200),
+        ("http://localhost", 200),
+        ("http://localhost//api/version", 307),
+        ("http://evil.example/api/version", 403),
+        ("ftp://localhost/api/version", 307),
+    ],
+)
+async def test_a_target_may_name_its_host(
+    build: Callable[..., Any], target: str, status: int
+) -> None:
+    """As it does to a proxy; the host it names is the one that counts."""
+    reply = await ask(await build(), "GET", target)
+
+    assert reply.status == status
+    assert reply.headers.get("location", "/api/version") in ("/api/version", clean_path(target))
+
+
 async def test_browsers_from_elsewhere_are_refused(build: Callable[..., Any]) -> None:
     """A foreign origin and a foreign host get 403 with no body, whatever the path."""
     house = await build()

@@ -9,6 +9,7 @@ route and the body alike. It never looks into a body and knows no dialect.
 from __future__ import annotations
 
 import itertools
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -49,6 +50,9 @@ BODY_PATIENCE = 60.0
 NO_ROUTE = "none"
 HUNG_UP = 499
 VISIT = "trillama.visit"
+
+_ABSOLUTE = re.compile(r"(?i:https?)://(?P<host>[^/]+)(?P<path>/.*)?", re.DOTALL)
+"""A target as a proxy gets it, which servers have to take too."""
 
 _T = TypeVar("_T")
 
@@ -124,6 +128,9 @@ class Connection(TrioASGIHTTPConnection):
 
     async def _serve(self, receive: Any, send: Any) -> None:
         headers = {name.lower(): value for name, value in self.scope["headers"]}
+        if target := _ABSOLUTE.fullmatch(self.scope["path"]):  # fact: RFC 9112, 3.2.2
+            headers[b"host"] = target["host"].encode("latin1", "replace")
+            self.scope["path"] = target["path"] or "/"
         listener = (self.scope.get("server") or ("",))[0] or ""
         verdict = self.app.guard.judge(self.scope["method"], headers, listener)
         self._extra = [*verdict.headers, (b"x-request-id", self._visit.id.encode())]
