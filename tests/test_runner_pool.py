@@ -440,6 +440,12 @@ async def test_tokenizing_happens_on_its_own_threads(
         assert str(await runner.tokenize("x")).startswith("tokenizer:")
 
 
+async def make_ready(runner: Runner) -> None:
+    """A prompt, as whoever will submit it does."""
+    with runner.expecting():
+        await runner.tokenize("x")
+
+
 async def test_prompts_that_are_made_ready_are_waited_for(
     pool: RunnerPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,14 +460,14 @@ async def test_prompts_that_are_made_ready_are_waited_for(
     async with running(pool, fake_spec()) as runner:
         reached, go_on = _hold_tokenizer(runner, monkeypatch)
         async with trio.open_nursery() as client:
-            client.start_soon(runner.tokenize, "x")
+            client.start_soon(make_ready, runner)
             await reached.wait()
-            machine.coming = runner._machine.coming
+            machine.coming = runner.statistics().coming
             assert machine.linger == PATIENCE_NS / SECOND
             now = PATIENCE_NS
             assert machine.linger == 0, "not for ever"
             client.cancel_scope.cancel()
-        assert runner._machine.coming == 0
+        assert runner.statistics().coming == 0
         go_on.set()
     machine.close()
 

@@ -134,8 +134,9 @@ class Batcher:
 
     def linger(self, coming: int = 0) -> int:
         """Nanoseconds the next step may wait for jobs: ``coming`` of them, or such as left."""
-        waiting = self._line.waiting
-        return 0 if self._line.live else self._gang.linger(self._clock(), waiting, coming)
+        if self._line.live:
+            return 0
+        return self._gang.linger(self._clock(), self._line.waiting, coming, self._budget.token_ns)
 
     def statistics(self) -> BatchStatistics:
         """Counts for the metrics and for tests."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trillama.engine.gang import MEMORY_NS, PATIENCE_NS, TOKEN_NS, Gang
+from trillama.engine.gang import MEMORY_NS, PATIENCE_NS, TOKEN_NS, TOKEN_SHARE, Gang
 
 MS = 1_000_000
 
@@ -71,6 +71,7 @@ def test_those_whose_prompts_are_nearly_ready_are_waited_for() -> None:
     gang.came(now, 1, 100)
     assert gang.linger(now, 1, coming=7) == 100 * TOKEN_NS
     assert gang.linger(now, 1, coming=0) == 0, "nobody else is in sight"
+    assert gang.linger(now, 1, coming=7, token_ns=8e5) == 100 * 8e5 / TOKEN_SHARE, "a slow machine"
     gang.came(now + MS, 2, 60)
     assert gang.linger(now + MS, 2, coming=6) == 160 * TOKEN_NS - MS
     assert gang.linger(now + 160 * TOKEN_NS, 2, coming=6) == 0

@@ -133,7 +133,8 @@ class House:
         scheduled = self.scheduler.statistics()
         runners = self.server.pool.statistics().runners
         return (scheduled.waiting, scheduled.users) == (0, 0) and all(
-            runner.waiting == runner.running == runner.tokenizing == runner.embedding == 0
+            (runner.waiting, runner.running, runner.coming) == (0, 0, 0)
+            and runner.tokenizing == runner.embedding == 0
             for runner in runners
         )
 

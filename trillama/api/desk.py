@@ -184,27 +184,28 @@ class Desk:
         lease, adapters = await self.acquire(model, options, request.keep_alive, request.adapters)
         try:
             self._doorkeeper.enter(request.model, lease.runner, caller.client)
-            limit = room_for(lease.runner, options)
-            prompter = Prompter(lease.runner, model, request, _think(model, request))
-            prompt = await prompter.make(limit, options)
-            job = Job(
-                id=job_id,
-                prompt=prompt.tokens,
-                options=options,
-                limit=limit,
-                adapters=adapters,
-                # A rule's answer without its beginning is none: it ends with the context instead.
-                shift=request.shift is not False and request.constraint is None,
-                logprobs=request.logprobs,
-                guide=await _guide(lease, request, prompt),
-                client=caller.client,
-                priority=caller.priority or options.priority,
-                deadline=deadline.at,
-                submitted=time.monotonic_ns(),
-                shown=prompt.shown,
-                prediction=prompt.prediction,
-            )
-            turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started, self.meter)
+            with lease.runner.expecting():
+                limit = room_for(lease.runner, options)
+                prompter = Prompter(lease.runner, model, request, _think(model, request))
+                prompt = await prompter.make(limit, options)
+                job = Job(
+                    id=job_id,
+                    prompt=prompt.tokens,
+                    options=options,
+                    limit=limit,
+                    adapters=adapters,
+                    # A rule's answer without its beginning is none: it ends with the context.
+                    shift=request.shift is not False and request.constraint is None,
+                    logprobs=request.logprobs,
+                    guide=await _guide(lease, request, prompt),
+                    client=caller.client,
+                    priority=caller.priority or options.priority,
+                    deadline=deadline.at,
+                    submitted=time.monotonic_ns(),
+                    shown=prompt.shown,
+                    prediction=prompt.prediction,
+                )
+                turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started, self.meter)
         except BaseException:
             lease.release()
             raise

@@ -135,7 +135,7 @@ class StepBudget:
 
         A token of a stream alone waits for the weights: a prompt's costs a fraction of it.
         """
-        row = self._lone_ns / _FIRST_BY_ROW[0][1]
+        row = self.token_ns
         return int(self._burst_ns(load) / row) if row else 0
 
     def _alone(self, load: Load) -> int:
@@ -174,6 +174,13 @@ class StepBudget:
             return wanted
         together = replace(load, generating=load.generating + load.waiting)
         return min(wanted, MOST_BURST_GAPS * self.predict_ns(together, 0))
+
+    @property
+    def token_ns(self) -> float:
+        """What a token of a prompt takes among many, while nobody generates."""
+        if not self._by_row.known:
+            return self._lone_ns / _FIRST_BY_ROW[0][1]
+        return self.predict_ns(Load(0), self._micro_batch) / self._micro_batch
 
     def predict_ns(self, load: Load, tokens: int) -> float:
         """How long a step with ``tokens`` of prompts should take."""

@@ -18,8 +18,9 @@ MEMORY_NS = 300_000_000
 """After this nobody is expected back any more."""
 PATIENCE_NS = 40_000_000
 """Longest wait, from the first arrival."""
-TOKEN_NS = 50_000
-"""Of waiting for those who are nearly here, for each prompt token that is here."""
+TOKEN_NS, TOKEN_SHARE = 50_000, 8
+"""Of waiting for those who are nearly here, for each prompt token that is here; or one in so many
+parts of what it takes to compute, where that is more."""
 
 
 class Gang:
@@ -48,15 +49,17 @@ class Gang:
             self._left = 0
         self._tokens += tokens
 
-    def linger(self, now: int, waiting: int, coming: int = 0) -> int:
+    def linger(self, now: int, waiting: int, coming: int = 0, token_ns: float = 0.0) -> int:
         """How long an engine without running jobs should wait for more; 0 means begin.
 
         Args:
             coming: jobs whose prompts are being made ready.
+            token_ns: what a prompt's token takes.
         """
         if not waiting:
             return 0
         patience = PATIENCE_NS if waiting < self._expected else 0
         if coming:
-            patience = max(patience, min(PATIENCE_NS, self._tokens * TOKEN_NS))
+            worth = self._tokens * max(TOKEN_NS, int(token_ns / TOKEN_SHARE))
+            patience = max(patience, min(PATIENCE_NS, worth))
         return max(0, self._first_came + patience - now)

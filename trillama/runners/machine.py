@@ -36,7 +36,7 @@ class EngineMachine:
     Attributes:
         report: told the loaded fraction, on the engine thread.
         deliver: told what steps bring, as the next one begins to decode, on the engine thread.
-        coming: prompts that are being made ready for the engine; set on the trio thread.
+        coming: jobs that are being made ready for the engine; set on the trio thread.
         abort: set from any thread to give a load up at its next progress report.
         snapshot: the batcher's statistics of a moment ago; may be read from any thread.
         taken: memory that all of it was given, by what the library says.

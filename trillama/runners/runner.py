@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
-import numpy as np
-import numpy.typing as npt
 import structlog
 import trio
 
@@ -201,13 +200,13 @@ class Runner:
 
     def statistics(self) -> RunnerStatistics:
         """Counts for the metrics and for tests."""
-        waiting = self._roster.waiting
         return RunnerStatistics(
             name=self.spec.name,
             state=self.state,
-            waiting=waiting,
-            running=len(self._roster) - waiting,
+            waiting=self._roster.waiting,
+            running=len(self._roster) - self._roster.waiting,
             paused=len(self._roster.paused),
+            coming=self._machine.coming,
             tokenizing=self._tokenizing,
             embedding=self._embedder.requests,
             totals=dataclasses.replace(self._roster.totals),
@@ -230,6 +229,15 @@ class Runner:
             Busy: too many wait already.
         """
         self._roster.check_room(client)
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """A job is being made ready; an engine with nothing else to do waits a moment for it."""
+        self._machine.coming += 1
+        try:
+            yield
+        finally:
+            self._machine.coming -= 1
 
     def submit_nowait(self, job: Job) -> Answer:
         """Give the engine a job; its answer must be closed, best as a context manager.
@@ -280,7 +288,7 @@ class Runner:
 
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
-    ) -> npt.NDArray[np.int32]:
+    ) -> Tokens:
         """Tokens of ``text``, int32, shape (n,), computed on a thread with a deep stack.
 
         Raises:
@@ -292,11 +300,7 @@ class Runner:
             self.vocabulary.tokenize, text, add_special=add_special, parse_special=parse_special
         )
         self._tokenizing += 1
-        self._machine.coming += 1
-        try:
-            return await self._tokenizers.run(tokenize, self._text_done)
-        finally:  # a prompt's task goes on from here to its submission without a pause
-            self._machine.coming -= 1
+        return await self._tokenizers.run(tokenize, self._text_done)
 
     async def guide(
         self, constraint: Constraint, reasoning: Reasoning | None, *, patient: bool = False
@@ -314,8 +318,8 @@ class Runner:
         self._check_ready()
         if self._grammars is None:
             self._grammars = GrammarCompiler(self.vocabulary)
-        work = functools.partial(self._grammars.matcher, constraint, reasoning, patient=patient)
-        return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
+        make = functools.partial(self._grammars.matcher, constraint, reasoning, patient=patient)
+        return await trio.to_thread.run_sync(make, abandon_on_cancel=True)
 
     async def tokenize_many(
         self, texts: Sequence[str], *, add_special: bool = True

@@ -124,6 +124,7 @@ class RunnerStatistics:
         waiting: answers without a sequence.
         running: answers that have one, paused ones included.
         paused: answers whose reader is behind.
+        coming: jobs that are being made ready.
         tokenizing: texts on the tokeniser threads.
         embedding: requests for vectors.
         batch: what the step loop last said of itself: exact when it is idle, at most a quarter of
@@ -135,6 +136,7 @@ class RunnerStatistics:
     waiting: int
     running: int
     paused: int
+    coming: int
     tokenizing: int
     embedding: int
     totals: RunnerTotals
