@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from trillama.engine.gang import MEMORY_NS, PATIENCE_NS, TOKEN_NS, TOKEN_SHARE, Gang
+from trillama.engine.gang import (
+    MEMORY_NS,
+    PATIENCE_NS,
+    SLOW_PATIENCE_NS,
+    TOKEN_NS,
+    TOKEN_SHARE,
+    Gang,
+)
 
 MS = 1_000_000
 
@@ -72,6 +79,7 @@ def test_those_whose_prompts_are_nearly_ready_are_waited_for() -> None:
     assert gang.linger(now, 1, coming=7) == 100 * TOKEN_NS
     assert gang.linger(now, 1, coming=0) == 0, "nobody else is in sight"
     assert gang.linger(now, 1, coming=7, token_ns=8e5) == 100 * 8e5 / TOKEN_SHARE, "a slow machine"
+    assert gang.linger(now, 1, coming=7, token_ns=1e9) == SLOW_PATIENCE_NS, "however slow"
     gang.came(now + MS, 2, 60)
     assert gang.linger(now + MS, 2, coming=6) == 160 * TOKEN_NS - MS
     assert gang.linger(now + 160 * TOKEN_NS, 2, coming=6) == 0

@@ -18,6 +18,8 @@ MEMORY_NS = 300_000_000
 """After this nobody is expected back any more."""
 PATIENCE_NS = 40_000_000
 """Longest wait, from the first arrival."""
+SLOW_PATIENCE_NS = 250_000_000
+"""The same where prompts take seconds."""
 TOKEN_NS, TOKEN_SHARE = 50_000, 8
 """Of waiting for those who are nearly here, for each prompt token that is here; or one in so many
 parts of what it takes to compute, where that is more."""
@@ -60,6 +62,6 @@ class Gang:
             return 0
         patience = PATIENCE_NS if waiting < self._expected else 0
         if coming:
-            worth = self._tokens * max(TOKEN_NS, int(token_ns / TOKEN_SHARE))
-            patience = max(patience, min(PATIENCE_NS, worth))
+            quick, slow = self._tokens * TOKEN_NS, int(self._tokens * token_ns / TOKEN_SHARE)
+            patience = max(patience, min(PATIENCE_NS, quick), min(SLOW_PATIENCE_NS, slow))
         return max(0, self._first_came + patience - now)
