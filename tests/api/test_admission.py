@@ -12,8 +12,10 @@ import pytest
 
 from tests.support.house import House, Reply, Wire, ask, connect, model
 from trillama.api import doorkeeper
+from trillama.base.jobs import Job
 from trillama.engine.base import Batch
 from trillama.engine.fake import babble, count
+from trillama.runner_pool import Runner
 
 SAID = [{"role": "user", "content": "x"}]
 DIALECTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -243,3 +245,25 @@ async def test_the_queue_is_shown_with_positions_and_what_is_ones_own(
     await house.until(house.at_rest)
     (entry,) = (await ask(house, "GET", "/api/ps")).json()["models"]
     assert "queue" not in entry
+
+
+async def test_nobody_waits_for_itself(
+    build: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request is expected while its prompt is made, and no more when the engine gets it."""
+    house = await build(model("m"))
+    coming: list[int] = []
+    tokenize, submit = Runner.tokenize, Runner.submit_nowait
+
+    def tokenizing(runner: Runner, *args: Any, **flags: Any) -> Any:
+        coming.append(runner.statistics().coming)
+        return tokenize(runner, *args, **flags)
+
+    def submitting(runner: Runner, job: Job) -> Any:
+        coming.append(runner.statistics().coming)
+        return submit(runner, job)
+
+    monkeypatch.setattr(Runner, "tokenize", tokenizing)
+    monkeypatch.setattr(Runner, "submit_nowait", submitting)
+    await ask(house, "POST", "/api/generate", {"model": "m", "prompt": "x", "stream": False})
+    assert coming == [1, 0]

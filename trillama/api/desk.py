@@ -205,7 +205,7 @@ class Desk:
                     shown=prompt.shown,
                     prediction=prompt.prediction,
                 )
-                turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started, self.meter)
+            turn = Turn(lease, lease.runner.submit_nowait(job), prompt, started, self.meter)
         except BaseException:
             lease.release()
             raise

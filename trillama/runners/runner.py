@@ -232,7 +232,8 @@ class Runner:
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
-        """A job is being made ready; an engine with nothing else to do waits a moment for it."""
+        """A job is being made ready; an engine with nothing else to do waits a moment for it. To be
+        left before its submission: nobody waits for itself."""
         self._machine.coming += 1
         try:
             yield
