@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from .heaps import libc
+from .real_use import taken
 
 LEAST = 32 << 20
 """Bytes from which on the C library gives a block a mapping of its own."""
@@ -24,7 +25,6 @@ _MADV_HUGEPAGE = 14
 """Linux's mman.h."""
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ (\d+)\s*(.*)")
 """A line of /proc/self/maps: from, to, rights, offset, device, inode, name."""
-_ANNOUNCED = re.compile(r"buffer size = +([0-9.]+) MiB")
 
 
 class Region(NamedTuple):
@@ -35,9 +35,8 @@ class Region(NamedTuple):
 
 
 def announced(line: str) -> bool:
-    """Whether a line of llama.cpp's log tells of a buffer that is worth it (see ``real_use``)."""
-    found = _ANNOUNCED.search(line)
-    return found is not None and float(found[1]) * (1 << 20) >= LEAST
+    """Whether a line of llama.cpp's log tells of a buffer of the host's that is worth it."""
+    return taken((line,)).host >= LEAST
 
 
 def large_regions(maps: Iterable[str]) -> list[Region]:
