@@ -145,6 +145,12 @@ def _duration(text: str) -> int:
     return FOREVER if ns < 0 else ns
 
 
+def _limit(text: str) -> int:
+    """A duration; 0 for no limit."""
+    ns = _duration(text)
+    return 0 if ns == FOREVER else ns
+
+
 def _debug(text: str) -> int:
     if text in _TRUE:
         return 1
@@ -217,12 +223,12 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "host": _host,
     "models": str,
     "keep_alive": _duration,
-    "load_timeout": lambda text: 0 if _duration(text) == FOREVER else _duration(text),
+    "load_timeout": _limit,
     "max_loaded_models": _uint,
     "num_parallel": _uint,
     "max_queue": _uint,
     "max_queue_tokens": _uint,
-    "request_timeout": lambda text: 0 if _duration(text) == FOREVER else _duration(text),
+    "request_timeout": _limit,
     "context_length": _uint,
     "kv_layout": _one_of("auto", "streams", "unified"),
     "kv_memory": _bytes,
@@ -258,6 +264,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "no_proxy": _list,
     "go_template": _bool,
 }
+DURATIONS = frozenset(one for one, parse in _PARSERS.items() if parse in (_duration, _limit))
+"""Settings in nanoseconds."""
+PROXIES = frozenset(setting for setting, parse in _PARSERS.items() if parse is _proxy)
+"""Settings that may hold a password."""
 _SUFFIX = {"no_history": "NOHISTORY"}
 _KEYS = {suffix.lower(): setting for setting, suffix in _SUFFIX.items()}
 WITHOUT_EFFECT = {

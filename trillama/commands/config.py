@@ -6,6 +6,8 @@ from typing import Any
 
 from trillama.base.durations import format_duration
 from trillama.base.settings import (
+    DURATIONS,
+    PROXIES,
     explain_settings,
     variable_names,
     without_effect,
@@ -13,16 +15,6 @@ from trillama.base.settings import (
 )
 
 from .console import json_text, table
-
-DURATIONS = (
-    "keep_alive",
-    "load_timeout",
-    "request_timeout",
-    "drain_timeout",
-    "stall_timeout",
-    "pull_patience",
-)
-PROXIES = ("http_proxy", "https_proxy")
 
 
 def configured(*, as_json: bool) -> str:
