@@ -53,7 +53,7 @@ async def strike_everywhere(house: House, request: Request, kind: Kind) -> set[s
     while where:
         faults = Faults(struck, kind)
         reply, goes_on = await strike(house, request, faults)
-        await house.until(lambda: house.at_rest() and not house.live and not connections())
+        await house.until(lambda: house.quiet() and not connections())
         where = faults.where
         hit.update(where)
         if not (kind is Kind.HANG_UP or "SocketStream.send_all" in where):

@@ -40,7 +40,7 @@ def running(house: House) -> int:
 
 async def gone(house: House) -> None:
     """Wait until nothing of any request is left."""
-    await house.until(lambda: house.at_rest() and not house.live)
+    await house.until(house.quiet)
 
 
 @pytest.fixture(params=["reset", "close", "half"])

@@ -133,7 +133,7 @@ async def test_an_answer_that_breaks_or_is_left_is_counted_once(build: Callable[
     await wire.send("POST", "/api/generate", json.dumps(body).encode())
     await wire.until(b"\n")
     wire.hang_up()
-    await house.until(lambda: house.at_rest() and not house.live)  # it fails at the next request
+    await house.until(house.quiet)  # it fails at the next request
 
     def fail(batch: Batch) -> None:
         raise RuntimeError("the engine broke")

@@ -39,13 +39,3 @@ ends = st.builds(
 )
 answers = st.tuples(st.lists(pieces, max_size=6), ends)
 """What is said, and how it ends."""
-
-
-def whole(said: list[Piece]) -> Piece:
-    """All of it as one piece."""
-    return Piece(
-        "".join(piece.content for piece in said),
-        "".join(piece.thinking for piece in said),
-        tuple(call for piece in said for call in piece.tool_calls),
-        tuple(logprob for piece in said for logprob in piece.logprobs),
-    )

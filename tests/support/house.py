@@ -138,6 +138,10 @@ class House:
             for runner in runners
         )
 
+    def quiet(self) -> bool:
+        """``at_rest``, and the step loops have noticed."""
+        return self.at_rest() and not self.live
+
 
 async def houses(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
     """A fixture that starts houses: ``await build(*models, script=..., **settings)``.

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given
 
-from tests.support.answers import answers, whole
+from tests.support.answers import answers
 from trillama.base.errors import Busy
 from trillama.base.turns import Finished, Piece
 from trillama.wire.anthropic.records import MessageRecords
@@ -57,7 +57,7 @@ def test_a_stream_joins_to_the_whole_message(said: tuple[list[Piece], Finished])
     writer = MessageRecords("1", "m")
     writer.begun(lambda: end.usage)
     events = documents(b"".join(writer.write([event]) for event in (*each, end)))
-    message = json.loads(MessageRecords("1", "m").whole([(whole(each), end)]))
+    message = json.loads(MessageRecords("1", "m").whole([[*each, end]]))
     found = blocks(events)
 
     for kind, field in (("text", "text"), ("thinking", "thinking")):

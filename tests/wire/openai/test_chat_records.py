@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.answers import answers
-from tests.support.answers import whole as joined_pieces
 from trillama.base.errors import EngineError, TrillamaError
 from trillama.base.events import StopReason, Usage
 from trillama.base.messages import ToolCall, ToolFunction
@@ -32,8 +31,7 @@ def documents(data: bytes) -> list[Any]:
 
 
 def whole(said: Sequence[tuple[Sequence[Piece], Finished]]) -> Any:
-    joined = [(joined_pieces(list(each)), end) for each, end in said]
-    return json.loads(records(len(said)).whole(joined))
+    return json.loads(records(len(said)).whole([[*each, end] for each, end in said]))
 
 
 def reassembled(chunks: list[Any], index: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.answers import answers, whole
+from tests.support.answers import answers
 from trillama.base.turns import Chosen, Finished, Piece
 from trillama.wire.openai.completion_records import CompletionRecords
 from trillama.wire.openai.records import Heading
@@ -41,7 +41,7 @@ def test_a_stream_joins_to_the_whole_completion(
     data = b"".join(writer.write([event]) for event in events).decode()
     *lines, done, rest = data.split("\n\n")
     *chunks, usage = [json.loads(line.removeprefix("data: ")) for line in lines]
-    expected = json.loads(records(echoes).whole([(whole(each), end) for (each, end), _ in said]))
+    expected = json.loads(records(echoes).whole([[*each, end] for (each, end), _ in said]))
 
     assert (done, rest) == ("data: [DONE]", "")
     for choice in expected["choices"]:
